@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The public C interface of falcolib, which is also what Python's cffi reads: opaque handles, int error codes (enum fl_code in
+ * base/error.h), no global state. Lines that begin with # are left out for cffi.
+ */
+#ifndef FALCOLIB_H
+#define FALCOLIB_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct fl_program fl_program;
+typedef struct fl_engine fl_engine;
+
+typedef struct {
+    int code;                   /* 0, or a negative fl_code */
+    char text[240];
+} fl_error_text;
+
+/* ---- the schema, as Python's catalogue reads it ---- */
+typedef struct { const char *name, *type, *format, *table; int at; const char *source; int source_arg; } fl_param_row;
+typedef struct { int id; const char *code, *name; unsigned category, flags, nparams; } fl_event_row;
+typedef struct { const char *name, *description, *type, *format, *class_; unsigned argument, flags; } fl_field_row;
+typedef struct { int id; const char *name; int x86_64, aarch64, event; const char *keep; } fl_syscall_row;
+
+unsigned fl_schema_events(void);                                        /* rows: ids 0 … n-1 */
+int fl_schema_event(unsigned id, fl_event_row *row);                    /* 0, or -1 */
+int fl_schema_param(unsigned id, unsigned param, fl_param_row *row);
+unsigned fl_schema_fields(void);
+int fl_schema_field(unsigned id, fl_field_row *row);
+unsigned fl_schema_syscalls(void);                                      /* ids are below; gaps answer -1 */
+int fl_schema_syscall(unsigned id, fl_syscall_row *row);
+unsigned fl_schema_tables(void);
+const char *fl_schema_table(unsigned table, unsigned *count);           /* name of a flag table; *count entries */
+int fl_schema_flag(unsigned table, unsigned entry, const char **name, uint32_t *value);
+unsigned fl_schema_ops(void);
+const char *fl_schema_op(unsigned op, const char **operands);           /* mnemonic */
+uint64_t fl_schema_hash_events(void);
+uint64_t fl_schema_hash_fields(void);
+
+/* ---- programs: checked, immutable, shared between engines and threads ---- */
+fl_program *fl_program_load(const void *bytes, size_t len, fl_error_text *error);     /* NULL and *error if the verifier refuses it */
+void fl_program_free(fl_program *program);
+
+/* ---- engines ---- */
+typedef struct {
+    uint32_t threads, fds;      /* limits of the state; 0 = the default */
+    uint32_t match_all;         /* 0: the first rule that matches an event; 1: all */
+    const char *hostname;       /* for evt.hostname; NULL = "" */
+} fl_engine_options;
+
+typedef struct {
+    uint64_t bytes, blocks, records, events, converted, stored, dropped, unknown;
+    uint64_t evaluated;         /* events that the program was run on */
+    uint64_t matches;
+    uint64_t threads, threads_added, threads_removed, threads_refused, fds_added, fds_removed, fds_refused;
+    uint64_t fake_threads, fd_lookups_failed, scratch_exhausted;
+    uint64_t last_ts;           /* ns: of the last event */
+} fl_engine_stats;
+
+/* Called, with the handle of fl_engine_new, for a regular expression: 1 matches, 0 doesn't, -1 an error (the run stops). */
+typedef int (*fl_regex_fn)(void *handle, uint32_t pattern, const char *subject, size_t len);
+
+fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, void *handle, fl_error_text *error);
+void fl_engine_free(fl_engine *engine);
+/* Replaces the program; the state survives. The program must live as long as the engine uses it. */
+int fl_engine_set_program(fl_engine *engine, const fl_program *program, fl_error_text *error);
+int fl_engine_set_match_all(fl_engine *engine, int all);
+
+/* Capture bytes. push copies; run goes on until the bytes are used up (returns 0), the batch is full (returns 1), or an error. finish checks
+ * that the capture ended where it may. */
+int fl_engine_push(fl_engine *engine, const void *bytes, size_t len);
+int fl_engine_run(fl_engine *engine, fl_error_text *error);
+int fl_engine_finish(fl_engine *engine, fl_error_text *error);
+/* Forgets the capture (not the state): the next bytes begin a new one. */
+int fl_engine_rewind(fl_engine *engine);
+
+/* One event at a time: 1 = an event is current, 0 = bytes are used up, negative = an error. With `rules`, the program runs on it too. */
+int fl_engine_step(fl_engine *engine, int rules, fl_error_text *error);
+/* A field of the current event into the batch buffer as one value; 1 there is one, 0 absent, negative error. */
+int fl_engine_get(fl_engine *engine, unsigned field, int has_index, int64_t index, const char *key);
+/* The current event's header and record. */
+typedef struct { uint64_t num, ts; int64_t tid; uint16_t type, cpu; const uint8_t *record; uint32_t size; } fl_event_row_now;
+int fl_engine_current(fl_engine *engine, fl_event_row_now *row);
+
+/* Runs the program on given values (an event as a dict): `values` holds a value for each slot of the program, in the batch's form. */
+int fl_engine_match_values(fl_engine *engine, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error);
+
+/* Matches since the last clear, one after the other (little-endian, packed):
+ *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values
+ *   the values: u8 kind, then  BOOL u8 | I64, U64, F64 8 bytes | STR, BYTES, IP, NET u32 length, bytes | LIST u32 count, values
+ *   the record
+ */
+const uint8_t *fl_engine_batch(fl_engine *engine, size_t *len, uint32_t *matches);
+void fl_engine_batch_clear(fl_engine *engine);
+
+fl_engine_stats fl_engine_get_stats(const fl_engine *engine);
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The record: what every system-call source delivers, always in the newest schema (spec: engine.md F1).
+ *
+ *   u64 ts (ns since the epoch)  u64 tid  u32 len (of the whole record)  u16 type  u32 nparams      26 bytes, packed, little-endian
+ *   nparams lengths              u16 each; u32 in events with EF_LARGE_PAYLOAD
+ *   nparams values               back to back; a length of 0 is an empty parameter
+ *
+ * fl_event is a record taken apart once, with every length checked, so that state and fields index it directly.
+ */
+#ifndef FL_RECORD_H
+#define FL_RECORD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "../schema/schema.h"
+
+#define FL_RECORD_HEADER 26
+
+struct fl_event {
+    uint64_t num;               /* evt.num: 1 for the first event of the source */
+    uint64_t ts;                /* ns since the epoch */
+    int64_t tid;
+    uint16_t type;              /* enum fl_event_type; below FL_EV_COUNT */
+    uint16_t cpu;
+    uint32_t hidden;            /* the capture says: for the state only, no rule sees it */
+    uint32_t nparams;           /* FL_MAX_PARAMS at most; the newest schema's number once converted */
+    const uint8_t *record;      /* the whole record, header first */
+    uint32_t size;
+    uint32_t len[FL_MAX_PARAMS];
+    const uint8_t *param[FL_MAX_PARAMS];
+};
+
+/* Takes a record of `size` bytes apart. 0, or -1 if a length doesn't fit. num, cpu and hidden are the caller's. */
+int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size);
+
+/* Readers of parameter i: 0 (or an empty text) where the parameter is missing, empty or too short. */
+static inline uint64_t fl_param_u64(const struct fl_event *ev, unsigned i)
+{
+    uint64_t v = 0;
+    if (i < ev->nparams)
+        memcpy(&v, ev->param[i], ev->len[i] < 8 ? ev->len[i] : 8);
+    return v;
+}
+
+static inline uint32_t fl_param_u32(const struct fl_event *ev, unsigned i) { return (uint32_t)fl_param_u64(ev, i); }
+static inline uint16_t fl_param_u16(const struct fl_event *ev, unsigned i) { return (uint16_t)fl_param_u64(ev, i); }
+
+/* Signed: the sign of a short value is carried over. */
+static inline int64_t fl_param_i64(const struct fl_event *ev, unsigned i)
+{
+    uint64_t v = fl_param_u64(ev, i);
+    unsigned bits = i < ev->nparams && ev->len[i] < 8 ? 8 * ev->len[i] : 64;
+    return bits == 0 || bits == 64 ? (int64_t)v : (int64_t)(v << (64 - bits)) >> (64 - bits);
+}
+
+static inline int fl_param_present(const struct fl_event *ev, unsigned i) { return i < ev->nparams && ev->len[i] > 0; }
+
+struct fl_slice {
+    const char *data;
+    uint32_t len;
+};
+
+/* A text parameter without its NUL (text ends at the first one). */
+static inline struct fl_slice fl_param_text(const struct fl_event *ev, unsigned i)
+{
+    struct fl_slice s = {"", 0};
+    if (fl_param_present(ev, i)) {
+        s.data = (const char *)ev->param[i];
+        s.len = (uint32_t)strnlen(s.data, ev->len[i]);
+    }
+    return s;
+}
+
+/* All bytes of a parameter. */
+static inline struct fl_slice fl_param_bytes(const struct fl_event *ev, unsigned i)
+{
+    struct fl_slice s = {"", 0};
+    if (fl_param_present(ev, i)) {
+        s.data = (const char *)ev->param[i];
+        s.len = ev->len[i];
+    }
+    return s;
+}
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The state engine: threads, descriptors, users and groups, kept up to date by one transition function an event. Semantics: spec
+ * engine.md H. Everything is owned by one fl_state; several live in one process.
+ */
+#ifndef FL_STATE_H
+#define FL_STATE_H
+
+#include <stdbool.h>
+
+#include "../base/str.h"
+#include "../source/record.h"
+#include "../source/scap.h"
+
+/* Bits of fl_thread.flags that aren't clone flags (schema numbers, F2). */
+#define FL_CLONE_FILES 0x1u
+#define FL_CLONE_NEWPID 0x40u
+#define FL_CLONE_PARENT 0x100u
+#define FL_CLONE_THREAD 0x2000u
+#define FL_CLONE_INVERTED 0x10000u
+#define FL_CLONE_NEWUSER 0x100000u
+#define FL_CLONE_VFORK 0x8000000u
+#define FL_CHILD_IN_PIDNS 0x20000000u
+#define FL_THREAD_NAME_CHANGED 0x20000u
+#define FL_THREAD_CLOSED 0x40000u
+#define FL_THREAD_ACTIVE (1u << 19)
+#define FL_THREAD_PIPE_SRC (1u << 21)
+#define FL_THREAD_PIPE_DST (1u << 22)
+
+enum fl_role { FL_ROLE_NONE, FL_ROLE_CLIENT, FL_ROLE_SERVER };
+
+enum fl_l4 { FL_L4_UNKNOWN, FL_L4_NA, FL_L4_TCP, FL_L4_UDP, FL_L4_ICMP, FL_L4_RAW };
+
+struct fl_fd {
+    int64_t num;
+    uint8_t type;               /* enum fl_fd_type */
+    uint8_t l4;                 /* enum fl_l4, sockets */
+    uint8_t role;               /* enum fl_role, sockets */
+    bool connected, cloexec, upper_layer, lower_layer;
+    bool cloned;                /* copied from the parent at clone */
+    uint32_t open_flags;
+    uint32_t dev;
+    uint64_t ino;
+    uint16_t sport, dport;
+    uint8_t sip[16], dip[16];   /* IPv4: the first 4 bytes; SERVSOCK: sip, sport */
+    uint64_t source, destination;       /* unix sockets: kernel addresses */
+    struct fl_str *name;        /* never NULL; may be empty */
+    struct fl_str *name_raw;    /* as passed to the call; NULL if there is none */
+};
+
+struct fl_fds;                  /* a descriptor table */
+struct fl_group;                /* a thread group */
+
+struct fl_thread {
+    int64_t tid, pid, ptid, vtid, vpid;         /* pid -1: an invalid thread, of which nothing is known */
+    int64_t sid, vpgid, pgid;
+    uint32_t flags;             /* clone flags and FL_THREAD_* */
+    uint32_t uid, gid, loginuid, tty;           /* ids: UINT32_MAX = not known */
+    bool exe_writable, exe_upper_layer, exe_lower_layer, exe_from_memfd;
+    bool dead;
+    bool fake;                  /* made because an event came from a thread that no table knew */
+    uint64_t cap_inheritable, cap_permitted, cap_effective;
+    uint64_t exe_ino, exe_ino_ctime, exe_ino_mtime;
+    uint64_t clone_ts, lastexec_ts, pidns_init_start_ts;
+    uint64_t last_access_ts;
+    uint64_t pfmajor, pfminor;
+    uint64_t exec_time, total_exec_time;        /* ns, from switch events */
+    uint64_t last_switch_ts;
+    uint32_t vmsize_kb, vmrss_kb, vmswap_kb;
+    int64_t fdlimit;
+    struct fl_str *comm, *exe, *exepath;        /* never NULL */
+    struct fl_str *args;        /* NUL-separated, without argv[0], without a NUL at the end; never NULL */
+    struct fl_str *env;         /* NUL-separated; of the main thread; never NULL */
+    struct fl_str *cgroups;     /* "subsystem=path" NUL-separated, subsystem names normalised (H6); never NULL */
+    struct fl_str *cwd;         /* ends in "/"; of the main thread; never NULL */
+    struct fl_str *root;        /* never NULL */
+    struct fl_str *container_id;        /* full; NULL on the host. Set from the cgroups whenever these change (E5) */
+    const char *container_type; /* "docker", "podman", "cri-o", "containerd", …; "host" */
+    /* made on demand by the fields, dropped by fl_thread_changed() */
+    struct fl_str *cmdline;     /* proc.cmdline */
+    struct fl_str *args_text;   /* proc.args: joined by spaces */
+    struct fl_fds *fds;         /* own table, or NULL where the main thread's is used */
+    struct fl_group *group;
+    struct fl_thread *parent;   /* NULL if not in the table */
+    /* of the previous event of this thread */
+    int64_t last_fd;            /* lastevent_fd; -1 = none */
+    uint16_t last_type;
+    uint8_t *stored_enter;      /* a stored enter record (TOCTOU), or NULL */
+    uint32_t stored_enter_size;
+};
+
+struct fl_group {
+    int64_t pid;
+    bool reaper;
+    uint32_t live, total;       /* threads alive; threads in `threads` */
+    struct fl_thread *main;     /* NULL if not in the table */
+};
+
+struct fl_user { uint32_t uid, gid; struct fl_str *name, *home, *shell; };
+struct fl_grp { uint32_t gid; struct fl_str *name; };
+
+struct fl_state_limits {
+    uint32_t threads;           /* entries; 0 = 262144 */
+    uint32_t fds;               /* entries of one descriptor table; 0 = 4096 */
+};
+
+struct fl_state_stats {
+    uint64_t threads, threads_added, threads_removed, threads_refused;
+    uint64_t fds_added, fds_removed, fds_refused;
+    uint64_t fake_threads, fd_lookups_failed, stored_enters;
+};
+
+/* What the current event is about; valid between fl_state_apply and fl_state_leave. */
+struct fl_now {
+    const struct fl_event *ev;
+    struct fl_thread *thread;   /* NULL: none (meta events, full table) */
+    struct fl_fd *fd;           /* NULL: the event has no descriptor, or it isn't known */
+    int64_t fd_num;             /* lastevent_fd: the number that the event names, also if fd is NULL; -1 = none */
+    bool fd_name_changed;
+    int64_t error;              /* the negative result of the call; 0 */
+};
+
+struct fl_state;
+
+struct fl_state *fl_state_new(struct fl_strings *strings, const struct fl_state_limits *limits);
+void fl_state_free(struct fl_state *state);
+
+/* The tables of a capture (or of a start-up scan), then fl_state_start, which links groups and parents and gives sockets their roles. */
+void fl_state_reset(struct fl_state *state);
+void fl_state_machine(struct fl_state *state, const struct fl_scap_machine *machine);
+void fl_state_process(struct fl_state *state, const struct fl_scap_process *process);
+void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *fd);
+void fl_state_interface(struct fl_state *state, const struct fl_scap_interface *interface);
+void fl_state_user(struct fl_state *state, const struct fl_scap_user *user);
+void fl_state_group(struct fl_state *state, const struct fl_scap_group *group);
+void fl_state_start(struct fl_state *state);
+
+/* Applies an event (H1 steps 2 to 4). What it is about is then in *now, until fl_state_leave. */
+const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_event *ev);
+/* After the rules have seen the event (H1 step 6). */
+void fl_state_leave(struct fl_state *state);
+
+/* Look-ups of the fields. NULL where there is none. */
+struct fl_thread *fl_thread_find(const struct fl_state *state, int64_t tid);
+struct fl_thread *fl_thread_main(const struct fl_thread *thread);                  /* the group's leader; the thread itself if unknown */
+struct fl_thread *fl_thread_parent(const struct fl_state *state, const struct fl_thread *thread);
+struct fl_fds *fl_thread_fds(const struct fl_thread *thread);                      /* the table in force */
+struct fl_fd *fl_fd_find(const struct fl_fds *fds, int64_t num);
+uint32_t fl_fds_count(const struct fl_fds *fds);
+/* Calls back for each descriptor, in order of number. */
+void fl_fds_each(const struct fl_fds *fds, void (*visit)(const struct fl_fd *fd, void *context), void *context);
+const struct fl_user *fl_user_find(const struct fl_state *state, uint32_t uid);
+const struct fl_grp *fl_grp_find(const struct fl_state *state, uint32_t gid);
+bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6);
+uint64_t fl_boot_ts(const struct fl_state *state);
+struct fl_str *fl_hostname(const struct fl_state *state);                          /* of the capture's machine block; may be NULL */
+struct fl_strings *fl_state_strings(const struct fl_state *state);
+struct fl_state_stats fl_state_get_stats(const struct fl_state *state);
+
+/* Drops what was derived from a thread's exe, comm and args. */
+void fl_thread_changed(struct fl_state *state, struct fl_thread *thread);
+
+/* join(base, path) of H6 into out (FL_PATH_MAX bytes); returns the length. */
+#define FL_PATH_MAX 1025
+uint32_t fl_path_join(char *out, const char *base, uint32_t base_len, const char *path, uint32_t path_len);
+
+/* The text of a socket's addresses, as fd.name prints it (H5); returns the length. `size` is at least 256. */
+uint32_t fl_tuple_text(char *out, size_t size, const struct fl_fd *fd);
+
+#endif
