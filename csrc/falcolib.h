@@ -17,10 +17,12 @@ typedef struct {
 } fl_error_text;
 
 /* ---- the schema, as Python's catalogue reads it ---- */
-typedef struct { const char *name, *type, *format, *table; int at; const char *source; int source_arg; } fl_param_row;
+typedef struct { const char *name, *type, *format, *table; int at; const char *source; int source_arg, at_entry; } fl_param_row;
 typedef struct { int id; const char *code, *name; unsigned category, flags, nparams; } fl_event_row;
 typedef struct { const char *name, *description, *type, *format, *class_; unsigned argument, flags; } fl_field_row;
 typedef struct { int id; const char *name; int x86_64, aarch64, event; const char *keep; } fl_syscall_row;
+typedef struct { const char *kind, *name; unsigned value; } fl_word_row;       /* EVENT_FLAG CREATES_FD 1: words.def */
+typedef struct { const char *name, *heading, *description; } fl_class_row;
 
 unsigned fl_schema_events(void);                                        /* rows: ids 0 … n-1 */
 int fl_schema_event(unsigned id, fl_event_row *row);                    /* 0, or -1 */
@@ -34,6 +36,10 @@ const char *fl_schema_table(unsigned table, unsigned *count);           /* name 
 int fl_schema_flag(unsigned table, unsigned entry, const char **name, uint32_t *value);
 unsigned fl_schema_ops(void);
 const char *fl_schema_op(unsigned op, const char **operands);           /* mnemonic */
+unsigned fl_schema_words(void);                                         /* rows, as for events */
+int fl_schema_word(unsigned i, fl_word_row *row);
+unsigned fl_schema_classes(void);                                       /* of fields */
+int fl_schema_class(unsigned i, fl_class_row *row);
 uint64_t fl_schema_hash_events(void);
 uint64_t fl_schema_hash_fields(void);
 

@@ -18,30 +18,22 @@ enum fl_type {
     FL_T_COUNT
 };
 
-enum fl_format { FL_FMT_NA, FL_FMT_DEC, FL_FMT_HEX, FL_FMT_PADDED, FL_FMT_ID, FL_FMT_DIR, FL_FMT_OCT };
+enum fl_format {
+#define FORMAT(name) FL_FMT_##name,
+#include "words.h"
+    FL_FMT_COUNT
+};
 
 enum fl_event_flag {
-    EF_CREATES_FD = 1 << 0,
-    EF_DESTROYS_FD = 1 << 1,
-    EF_USES_FD = 1 << 2,
-    EF_READS_FROM_FD = 1 << 3,
-    EF_WRITES_TO_FD = 1 << 4,
-    EF_MODIFIES_STATE = 1 << 5,
-    EF_UNUSED = 1 << 6,
-    EF_WAITS = 1 << 7,
-    EF_SKIPPARSERESET = 1 << 8,
-    EF_OLD_VERSION = 1 << 9,
-    EF_LARGE_PAYLOAD = 1 << 11,
-    EF_CONVERTER_MANAGED = 1 << 12,
+#define EVENT_FLAG(name, value) EF_##name = value,
+#include "words.h"
 };
 
 enum fl_category {
-    EC_UNKNOWN, EC_OTHER, EC_FILE, EC_NET, EC_IPC, EC_MEMORY, EC_PROCESS, EC_SLEEP, EC_SYSTEM, EC_SIGNAL, EC_USER, EC_TIME,
-    EC_PROCESSING,
-    EC_IO_READ = 32, EC_IO_WRITE, EC_IO_OTHER,
+#define CATEGORY(name, value) EC_##name = value,
+#define CATEGORY_CLASS(name, value) EC_##name = value,
+#include "words.h"
     EC_MASK = 63,               /* the category proper; the rest are classes */
-    EC_WAIT = 1 << 6, EC_SCHEDULER = 1 << 7, EC_INTERNAL = 1 << 8, EC_SYSCALL = 1 << 9, EC_TRACEPOINT = 1 << 10,
-    EC_PLUGIN = 1 << 11, EC_METAEVENT = 1 << 12, EC_ITER = 1 << 13,
 };
 
 /* FL_EV_OPENAT_2_X … */
@@ -84,7 +76,7 @@ enum fl_dyn_table {
 /* FL_SC_openat …: the portable ids of system calls */
 enum fl_syscall {
 #define SYSCALL(id, name, x86_64, aarch64, event, keep) FL_SC_##name = id,
-#define TRACEPOINT(id, name) FL_SC_##name = id,
+#define TRACEPOINT(id, name, event) FL_SC_##name = id,
 #include "syscalls.def"
 #undef SYSCALL
 #undef TRACEPOINT
@@ -92,28 +84,19 @@ enum fl_syscall {
 #define FL_SC_LIMIT 512         /* every portable id is below */
 
 enum fl_field_flag {
-    FF_LIST = 1 << 0,
-    FF_ANY = 1 << 1,
-    FF_EITHER = 1 << 2,
-    FF_NO_RHS = 1 << 3,
-    FF_NO_TRANSFORMER = 1 << 4,
-    FF_FILTER_ONLY = 1 << 5,
-    FF_PRINT_ONLY = 1 << 6,
-    FF_HIDDEN = 1 << 7,
-    FF_DEPRECATED = 1 << 8,
-    FF_SUGGESTED = 1 << 9,
+#define FIELD_FLAG(name, value) FF_##name = value,
+#include "words.h"
 };
 
 enum fl_field_arg {
-    ARG_REQUIRED = 1 << 0,      /* the field can't stand without an argument */
-    ARG_INDEX = 1 << 1,         /* field[2] */
-    ARG_KEY = 1 << 2,           /* field[name] */
-    ARG_DOTTED = 1 << 3,        /* field.name */
+#define FIELD_ARGUMENT(name, value) ARG_##name = value,
+#include "words.h"
 };
 
 enum fl_field_class {
-    FL_CLASS_EVT_GENERIC, FL_CLASS_EVT_SYSCALL, FL_CLASS_PROCESS, FL_CLASS_USER, FL_CLASS_GROUP, FL_CLASS_FD, FL_CLASS_FS_PATH,
-    FL_CLASS_UTIL, FL_CLASS_FDLIST, FL_CLASS_CONTAINER,
+#define FIELD_CLASS(name, heading, description) FL_CLASS_##name,
+#include "words.h"
+    FL_CLASS_COUNT
 };
 
 /* FL_FIELD_proc_name … */

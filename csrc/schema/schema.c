@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The tables, expanded, and the functions by which Python reads them.
+ */
+#include "schema.h"
+
+#include <string.h>
+
+#include "../falcolib.h"
+#include "sources.h"
+
+/* ---- types ---- */
+
+const uint8_t fl_type_bytes[FL_T_COUNT] = {
+#define TYPE(name, id, bytes) [id] = bytes,
+#include "types.def"
+#undef TYPE
+};
+
+const char *const fl_type_names[FL_T_COUNT] = {
+#define TYPE(name, id, bytes) [id] = #name,
+#include "types.def"
+#undef TYPE
+};
+
+/* ---- flags ---- */
+
+#define F(name, value) {name, value},
+#define FLAG_TABLE(name, entries) static const struct fl_flag flags_##name[] = {entries};
+#define DYN_TABLE(name, entries)
+#include "flags.def"
+#undef FLAG_TABLE
+#undef DYN_TABLE
+#undef F
+
+#define D(type, format) {FL_T_##type, FL_FMT_##format},
+#define FLAG_TABLE(name, entries)
+#define DYN_TABLE(name, entries) static const struct fl_dyn_type dyn_##name[] = {entries};
+#include "flags.def"
+#undef FLAG_TABLE
+#undef DYN_TABLE
+#undef D
+
+#define ROWS(table) (sizeof(table) / sizeof((table)[0]))
+
+const struct fl_flag_table_info fl_flag_tables[FL_FLAGS_COUNT] = {
+#define FLAG_TABLE(name, ...) [FL_FLAGS_##name] = {#name, ROWS(flags_##name), flags_##name},
+#define DYN_TABLE(name, ...)
+#include "flags.def"
+#undef FLAG_TABLE
+#undef DYN_TABLE
+};
+
+const struct fl_dyn_table_info fl_dyn_tables[FL_DYN_COUNT] = {
+#define FLAG_TABLE(name, ...)
+#define DYN_TABLE(name, ...) [FL_DYN_##name] = {#name, ROWS(dyn_##name), dyn_##name},
+#include "flags.def"
+#undef FLAG_TABLE
+#undef DYN_TABLE
+};
+
+_Static_assert(FL_FLAGS_COUNT <= 256 && FL_DYN_COUNT <= 256, "fl_param_info keeps the number of a table in a byte");
+
+/* ---- events ---- */
+
+/* Flag table, dynamic table and directory descriptor of a P's info. */
+#define FL_INFO_NONE FL_FLAGS_NONE, FL_DYN_NONE, -1
+#define FL_INFO_FLAGS(table) FL_FLAGS_##table, FL_DYN_NONE, -1
+#define FL_INFO_DYN(table) FL_FLAGS_NONE, FL_DYN_##table, -1
+#define FL_INFO_AT(param) FL_FLAGS_NONE, FL_DYN_NONE, param
+
+#define P(name, type, format, info, source) {#name, FL_T_##type, FL_FMT_##format, FL_INFO_##info, FL_SOURCE_##source},
+#define EVENT(code, id, name, category, flags, ...) static const struct fl_param_info params_##code[] = {__VA_ARGS__};
+#include "events.def"
+#undef EVENT
+#undef P
+
+const struct fl_event_info fl_events[FL_EV_COUNT] = {
+#define EVENT(code, id, name, category, flags, ...) [id] = {#code, name, category, flags, ROWS(params_##code), params_##code},
+#include "events.def"
+#undef EVENT
+};
+
+#define EVENT(code, id, name, category, flags, ...) _Static_assert(ROWS(params_##code) <= FL_MAX_PARAMS, #code " has too many parameters");
+#include "events.def"
+#undef EVENT
+
+/* Ids are given in order and without gaps: an event that is only counted has the number it is given. */
+enum {
+#define EVENT(code, id, name, category, flags, ...) EVENT_ORDER_##code,
+#include "events.def"
+#undef EVENT
+    EVENT_ORDER_COUNT
+};
+#define EVENT(code, id, name, category, flags, ...) _Static_assert(EVENT_ORDER_##code == id, #code " is out of order");
+#include "events.def"
+#undef EVENT
+
+_Static_assert(FL_SRC_COUNT <= FL_SRC_AT_ENTRY, "fl_param_info keeps the source and its bit in a byte");
+
+/* ---- system calls ---- */
+
+enum keep { NEVER_DROP, ALWAYS_DROP, MAY_DROP };
+static const char *const keep_names[] = {"NEVER_DROP", "ALWAYS_DROP", "MAY_DROP"};
+
+const struct fl_syscall_info fl_syscalls[FL_SC_LIMIT] = {
+#define SYSCALL(id, name, x86_64, aarch64, event, keep) [id] = {#name, x86_64, aarch64, FL_EV_##event, keep},
+#define TRACEPOINT(id, name, event) [id] = {#name, -1, -1, FL_EV_##event, NEVER_DROP},
+#include "syscalls.def"
+#undef SYSCALL
+#undef TRACEPOINT
+};
+
+/* ---- fields ---- */
+
+const struct fl_field_info fl_fields[FL_FIELD_COUNT] = {
+#define FIELD(id, name, type, format, argument, flags, class, description) \
+    {#id, name, description, FL_T_##type, FL_FMT_##format, argument, FL_CLASS_##class, flags},
+#include "fields.def"
+#undef FIELD
+};
+
+/* ---- the words and the opcodes, for Python ---- */
+
+static const fl_word_row words[] = {
+#define FORMAT(name) {"FORMAT", #name, FL_FMT_##name},
+#define EVENT_FLAG(name, value) {"EVENT_FLAG", #name, value},
+#define CATEGORY(name, value) {"CATEGORY", #name, value},
+#define CATEGORY_CLASS(name, value) {"CATEGORY_CLASS", #name, value},
+#define FIELD_FLAG(name, value) {"FIELD_FLAG", #name, value},
+#define FIELD_ARGUMENT(name, value) {"FIELD_ARGUMENT", #name, value},
+#include "words.h"
+};
+
+static const char *const format_names[FL_FMT_COUNT] = {
+#define FORMAT(name) #name,
+#include "words.h"
+};
+
+static const fl_class_row classes[FL_CLASS_COUNT] = {
+#define FIELD_CLASS(name, heading, description) {#name, heading, description},
+#include "words.h"
+};
+
+static const char *const source_names[FL_SRC_COUNT] = {
+    "NONE", "RET", "ARG", "STR",
+#define CONV(name, what) #name,
+#define FILLER(name, what)
+#include "sources.def"
+#undef CONV
+#undef FILLER
+#define CONV(name, what)
+#define FILLER(name, what) #name,
+#include "sources.def"
+#undef CONV
+#undef FILLER
+};
+
+static const struct { const char *mnemonic, *operands; } ops[] = {
+#define OP(name, mnemonic, ...) {mnemonic, #__VA_ARGS__},
+#include "ops.def"
+#undef OP
+    {NULL, NULL},
+};
+
+
+/* ---- rows ---- */
+
+unsigned fl_schema_events(void) { return FL_EV_COUNT; }
+
+int fl_schema_event(unsigned id, fl_event_row *row)
+{
+    if (id >= FL_EV_COUNT)
+        return -1;
+    const struct fl_event_info *event = &fl_events[id];
+    *row = (fl_event_row){(int)id, event->code, event->name, event->category, event->flags, event->nparams};
+    return 0;
+}
+
+int fl_schema_param(unsigned id, unsigned param, fl_param_row *row)
+{
+    if (id >= FL_EV_COUNT || param >= fl_events[id].nparams)
+        return -1;
+    const struct fl_param_info *p = &fl_events[id].params[param];
+    *row = (fl_param_row){
+        .name = p->name,
+        .type = fl_type_names[p->type],
+        .format = format_names[p->format],
+        .table = p->flags ? fl_flag_tables[p->flags].name : p->dyn ? fl_dyn_tables[p->dyn].name : NULL,
+        .at = p->at,
+        .source = source_names[p->source & ~FL_SRC_AT_ENTRY],
+        .source_arg = p->source_arg == FL_SRC_NO_ARG ? -1 : p->source_arg,
+        .at_entry = p->source & FL_SRC_AT_ENTRY ? 1 : 0,
+    };
+    return 0;
+}
+
+unsigned fl_schema_fields(void) { return FL_FIELD_COUNT; }
+
+int fl_schema_field(unsigned id, fl_field_row *row)
+{
+    if (id >= FL_FIELD_COUNT)
+        return -1;
+    const struct fl_field_info *f = &fl_fields[id];
+    *row = (fl_field_row){f->name, f->description, fl_type_names[f->type], format_names[f->format], classes[f->class_].name, f->argument,
+                          f->flags};
+    return 0;
+}
+
+unsigned fl_schema_syscalls(void) { return FL_SC_LIMIT; }
+
+int fl_schema_syscall(unsigned id, fl_syscall_row *row)
+{
+    if (id >= FL_SC_LIMIT || !fl_syscalls[id].name)
+        return -1;
+    const struct fl_syscall_info *s = &fl_syscalls[id];
+    *row = (fl_syscall_row){(int)id, s->name, s->x86_64, s->aarch64, s->event, keep_names[s->keep]};
+    return 0;
+}
+
+unsigned fl_schema_tables(void) { return FL_FLAGS_COUNT; }
+
+const char *fl_schema_table(unsigned table, unsigned *count)
+{
+    *count = table < FL_FLAGS_COUNT ? fl_flag_tables[table].count : 0;
+    return table < FL_FLAGS_COUNT ? fl_flag_tables[table].name : NULL;
+}
+
+int fl_schema_flag(unsigned table, unsigned entry, const char **name, uint32_t *value)
+{
+    if (table >= FL_FLAGS_COUNT || entry >= fl_flag_tables[table].count)
+        return -1;
+    *name = fl_flag_tables[table].flags[entry].name;
+    *value = fl_flag_tables[table].flags[entry].value;
+    return 0;
+}
+
+unsigned fl_schema_ops(void) { return ROWS(ops) - 1; }
+
+const char *fl_schema_op(unsigned op, const char **operands)
+{
+    if (op >= fl_schema_ops())
+        return NULL;
+    *operands = ops[op].operands;
+    return ops[op].mnemonic;
+}
+
+unsigned fl_schema_words(void) { return ROWS(words); }
+
+int fl_schema_word(unsigned i, fl_word_row *row)
+{
+    if (i >= ROWS(words))
+        return -1;
+    *row = words[i];
+    return 0;
+}
+
+unsigned fl_schema_classes(void) { return FL_CLASS_COUNT; }
+
+int fl_schema_class(unsigned i, fl_class_row *row)
+{
+    if (i >= FL_CLASS_COUNT)
+        return -1;
+    *row = classes[i];
+    return 0;
+}
+
+/* ---- hashes: FNV-1a of 64 bits, over every word and number in the order of the tables ---- */
+
+static uint64_t mix_bytes(uint64_t hash, const void *bytes, size_t len)
+{
+    for (const unsigned char *p = bytes; len; p++, len--)
+        hash = (hash ^ *p) * 0x100000001b3u;
+    return hash;
+}
+
+/* With its NUL, so that neighbours can't trade characters. */
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+    return text ? mix_bytes(hash, text, strlen(text) + 1) : mix_bytes(hash, "\377", 1);
+}
+
+static uint64_t mix_number(uint64_t hash, uint64_t number)
+{
+    return mix_bytes(hash, &number, sizeof(number));
+}
+
+static uint64_t mix_types(void)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (unsigned i = 0; i < FL_T_COUNT; i++)
+        hash = mix_number(mix_text(hash, fl_type_names[i]), fl_type_bytes[i]);
+    return hash;
+}
+
+uint64_t fl_schema_hash_events(void)
+{
+    uint64_t hash = mix_types();
+    for (unsigned i = 0; i < FL_EV_COUNT; i++) {
+        const struct fl_event_info *event = &fl_events[i];
+        hash = mix_text(mix_text(hash, event->code), event->name);
+        hash = mix_number(mix_number(mix_number(hash, event->category), event->flags), event->nparams);
+        for (unsigned j = 0; j < event->nparams; j++) {
+            const struct fl_param_info *p = &event->params[j];
+            hash = mix_number(mix_number(mix_text(hash, p->name), p->type), p->format);
+            hash = mix_number(mix_number(mix_number(hash, p->flags), p->dyn), (uint64_t)p->at);
+            hash = mix_number(mix_text(hash, source_names[p->source & ~FL_SRC_AT_ENTRY]), p->source & FL_SRC_AT_ENTRY);
+            hash = mix_number(hash, p->source_arg);
+        }
+    }
+    for (unsigned i = 1; i < FL_FLAGS_COUNT; i++) {
+        const struct fl_flag_table_info *table = &fl_flag_tables[i];
+        hash = mix_number(mix_text(hash, table->name), table->count);
+        for (unsigned j = 0; j < table->count; j++)
+            hash = mix_number(mix_text(hash, table->flags[j].name), table->flags[j].value);
+    }
+    for (unsigned i = 1; i < FL_DYN_COUNT; i++) {
+        const struct fl_dyn_table_info *table = &fl_dyn_tables[i];
+        hash = mix_number(mix_text(hash, table->name), table->count);
+        for (unsigned j = 0; j < table->count; j++)
+            hash = mix_number(mix_number(hash, table->types[j].type), table->types[j].format);
+    }
+    for (unsigned i = 0; i < FL_SC_LIMIT; i++) {
+        const struct fl_syscall_info *s = &fl_syscalls[i];
+        if (s->name) {
+            hash = mix_number(mix_text(hash, s->name), i);
+            hash = mix_number(mix_number(mix_number(mix_number(hash, (uint64_t)s->x86_64), (uint64_t)s->aarch64), s->event), s->keep);
+        }
+    }
+    return hash;
+}
+
+uint64_t fl_schema_hash_fields(void)
+{
+    uint64_t hash = mix_types();
+    for (unsigned i = 0; i < FL_FIELD_COUNT; i++) {
+        const struct fl_field_info *f = &fl_fields[i];
+        hash = mix_number(mix_number(mix_text(hash, f->name), f->type), f->format);
+        hash = mix_number(mix_number(mix_number(hash, f->argument), f->class_), f->flags);
+    }
+    for (unsigned i = 0; i < fl_schema_ops(); i++)
+        hash = mix_text(mix_text(hash, ops[i].mnemonic), ops[i].operands);
+    return hash;
+}

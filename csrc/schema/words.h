@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * words.def for users that want some of its kinds: those that are not defined expand to nothing; all are undefined afterwards.
+ */
+#ifndef FORMAT
+#define FORMAT(name)
+#endif
+#ifndef EVENT_FLAG
+#define EVENT_FLAG(name, value)
+#endif
+#ifndef CATEGORY
+#define CATEGORY(name, value)
+#endif
+#ifndef CATEGORY_CLASS
+#define CATEGORY_CLASS(name, value)
+#endif
+#ifndef FIELD_FLAG
+#define FIELD_FLAG(name, value)
+#endif
+#ifndef FIELD_ARGUMENT
+#define FIELD_ARGUMENT(name, value)
+#endif
+#ifndef FIELD_CLASS
+#define FIELD_CLASS(name, heading, description)
+#endif
+
+#include "words.def"
+
+#undef FORMAT
+#undef EVENT_FLAG
+#undef CATEGORY
+#undef CATEGORY_CLASS
+#undef FIELD_FLAG
+#undef FIELD_ARGUMENT
+#undef FIELD_CLASS
