@@ -59,7 +59,7 @@ typedef struct {
     uint64_t evaluated;         /* events that the program was run on */
     uint64_t matches;
     uint64_t threads, threads_added, threads_removed, threads_refused, fds_added, fds_removed, fds_refused;
-    uint64_t fake_threads, fd_lookups_failed, scratch_exhausted;
+    uint64_t fake_threads, fd_lookups_failed;
     uint64_t last_ts;           /* ns: of the last event */
 } fl_engine_stats;
 
@@ -70,7 +70,6 @@ fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, vo
 void fl_engine_free(fl_engine *engine);
 /* Replaces the program; the state survives. The program must live as long as the engine uses it. */
 int fl_engine_set_program(fl_engine *engine, const fl_program *program, fl_error_text *error);
-int fl_engine_set_match_all(fl_engine *engine, int all);
 
 /* Capture bytes. push copies; run goes on until the bytes are used up (returns 0), the batch is full (returns 1), or an error. finish checks
  * that the capture ended where it may. */
@@ -80,19 +79,19 @@ int fl_engine_finish(fl_engine *engine, fl_error_text *error);
 /* Forgets the capture (not the state): the next bytes begin a new one. */
 int fl_engine_rewind(fl_engine *engine);
 
-/* One event at a time: 1 = an event is current, 0 = bytes are used up, negative = an error. With `rules`, the program runs on it too. */
-int fl_engine_step(fl_engine *engine, int rules, fl_error_text *error);
+/* One event at a time, without rules: 1 = an event is current, 0 = the bytes are used up, negative = an error. */
+int fl_engine_step(fl_engine *engine, fl_error_text *error);
 /* A field of the current event into the batch buffer as one value; 1 there is one, 0 absent, negative error. */
 int fl_engine_get(fl_engine *engine, unsigned field, int has_index, int64_t index, const char *key);
 /* The current event's header and record. */
-typedef struct { uint64_t num, ts; int64_t tid; uint16_t type, cpu; const uint8_t *record; uint32_t size; } fl_event_row_now;
-int fl_engine_current(fl_engine *engine, fl_event_row_now *row);
+typedef struct { uint64_t num, ts; int64_t tid; uint16_t type, cpu; const uint8_t *record; uint32_t size; } fl_event_now;
+int fl_engine_current(fl_engine *engine, fl_event_now *now);
 
 /* Runs the program on given values (an event as a dict): `values` holds a value for each slot of the program, in the batch's form. */
 int fl_engine_match_values(fl_engine *engine, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error);
 
 /* Matches since the last clear, one after the other (little-endian, packed):
- *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values
+ *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values   u32 zero
  *   the values: u8 kind, then  BOOL u8 | I64, U64, F64 8 bytes | STR, BYTES, IP, NET u32 length, bytes | LIST u32 count, values
  *   the record
  */

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The loop: pulls items from the capture reader, keeps the state, runs the program on what rules may see, and writes matches into a batch.
+ * Nothing here allocates, locks or formats for an event that doesn't match.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/scratch.h"
+#include "../falcolib.h"
+#include "../vm/program.h"
+#include "batch.h"
+#include "given.h"
+
+struct fl_engine {
+    struct fl_strings *strings;
+    struct fl_state *state;
+    struct fl_scap *scap;
+    struct fl_scap_item item;   /* the current event, among others */
+    struct fl_scratch scratch;
+    struct fl_view view;
+    const struct fl_program *program;
+    struct fl_vm *vm;
+    fl_regex_fn regex;
+    void *regex_handle;
+    struct fl_batch batch;
+    char *hostname;
+    bool match_all;
+    bool tables_done;           /* fl_state_start has been called for this section */
+    bool entered;               /* an event is applied, and not yet left */
+    uint64_t seen_ts;           /* ns: of the last event that rules saw */
+    uint64_t evaluated, matches, last_ts;
+};
+
+static int to_text(fl_error_text *out, const struct fl_error *error)
+{
+    if (out) {
+        out->code = error->code;
+        memcpy(out->text, error->text, sizeof out->text);
+    }
+    return error->code;
+}
+_Static_assert(sizeof ((fl_error_text *)0)->text == sizeof ((struct fl_error *)0)->text, "the two are the same");
+
+static int fail(fl_error_text *out, int code, const char *text)
+{
+    struct fl_error error;
+    fl_fail(&error, code, "%s", text);
+    return to_text(out, &error);
+}
+
+/* Rules see exits of system calls, tracepoints and meta events; not enter events, nor the events that only carry tables (spec: corrections). */
+static bool rules_see(unsigned type)
+{
+    switch (type) {
+    case FL_EV_USER_ADDED_E: case FL_EV_USER_ADDED_X: case FL_EV_USER_DELETED_E: case FL_EV_USER_DELETED_X:
+    case FL_EV_GROUP_ADDED_E: case FL_EV_GROUP_ADDED_X: case FL_EV_GROUP_DELETED_E: case FL_EV_GROUP_DELETED_X:
+    case FL_EV_CONTAINER_JSON_E: case FL_EV_CONTAINER_JSON_X: case FL_EV_CONTAINER_JSON_2_E: case FL_EV_CONTAINER_JSON_2_X:
+        return false;
+    default:
+        return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
+    }
+}
+
+fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, void *handle, fl_error_text *error)
+{
+    fl_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        goto out_of_memory;
+    struct fl_state_limits limits = {.threads = options->threads, .fds = options->fds};
+    e->strings = fl_strings_new();
+    e->state = e->strings ? fl_state_new(e->strings, &limits) : NULL;
+    e->scap = fl_scap_new();
+    e->hostname = strdup(options->hostname ? options->hostname : "");
+    if (!e->state || !e->scap || !e->hostname || fl_scratch_init(&e->scratch))
+        goto out_of_memory;
+    e->match_all = options->match_all;
+    e->regex = regex;
+    e->regex_handle = handle;
+    e->view = (struct fl_view){.state = e->state, .scratch = &e->scratch, .source = "syscall", .hostname = e->hostname};
+    return e;
+
+out_of_memory:
+    fl_engine_free(e);
+    fail(error, FL_ERR_MEMORY, "out of memory");
+    return NULL;
+}
+
+void fl_engine_free(fl_engine *e)
+{
+    if (!e)
+        return;
+    fl_vm_free(e->vm);
+    fl_scap_free(e->scap);
+    fl_state_free(e->state);
+    fl_strings_free(e->strings);
+    fl_scratch_free(&e->scratch);
+    fl_batch_free(&e->batch);
+    free(e->hostname);
+    free(e);
+}
+
+int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text *error)
+{
+    struct fl_error why = {0};
+    struct fl_vm *vm = fl_vm_new(program, e->strings, e->regex, e->regex_handle, &why);
+    if (!vm)
+        return to_text(error, &why);
+    fl_vm_free(e->vm);
+    e->vm = vm;
+    e->program = program;
+    return FL_OK;
+}
+
+/* ---- one event ---- */
+
+static bool fill_from_state(void *context, uint32_t slot, const struct fl_slot *row, struct fl_value *out)
+{
+    (void)slot;
+    fl_engine *e = context;
+    return fl_extract(&e->view, row->field, &row->argument, out);
+}
+
+static int emit(fl_engine *e, uint32_t rule, const struct fl_event *ev)
+{
+    uint32_t count;
+    const uint16_t *slots = fl_program_outputs(e->program, rule, &count);
+    if (fl_batch_begin(&e->batch, rule, ev))
+        return FL_ERR_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        if (fl_batch_value(&e->batch, fl_vm_value(e->vm, slots[i])))
+            return FL_ERR_MEMORY;
+    e->matches++;
+    return fl_batch_end(&e->batch, count, ev);
+}
+
+/* Runs the program and writes the matches that the policy wants: the first rule, or all. */
+static int evaluate(fl_engine *e, fl_fill *fill, void *context, const struct fl_event *ev, fl_error_text *error)
+{
+    struct fl_error why = {0};
+    int n = fl_vm_run(e->vm, ev->type, fill, context, &e->scratch, &why);
+    e->evaluated++;
+    if (n == 0)
+        return FL_OK;
+    if (n < 0)
+        return to_text(error, &why);
+    uint32_t count;
+    const uint32_t *rules = fl_vm_true(e->vm, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        if (emit(e, rules[i], ev))
+            return fail(error, FL_ERR_MEMORY, "out of memory");
+        if (!e->match_all)
+            break;
+    }
+    return FL_OK;
+}
+
+static void leave(fl_engine *e)
+{
+    if (!e->entered)
+        return;
+    const struct fl_event *ev = &e->item.event;
+    if (!ev->hidden && rules_see(ev->type))
+        e->seen_ts = ev->ts;
+    fl_state_leave(e->state);
+    e->entered = false;
+}
+
+static void enter(fl_engine *e)
+{
+    const struct fl_event *ev = &e->item.event;
+    if (!e->tables_done) {
+        fl_state_start(e->state);
+        e->tables_done = true;
+    }
+    if (!e->view.first_ts)
+        e->view.first_ts = ev->ts;
+    fl_scratch_reset(&e->scratch);
+    e->last_ts = ev->ts;
+    e->view.previous_ts = e->seen_ts;
+    e->view.ev = ev;
+    e->view.now = fl_state_apply(e->state, ev);
+    e->entered = true;
+}
+
+/* Advances to the next event that rules may see. 1 = there is one, 0 = the bytes are used up. */
+static int advance(fl_engine *e, fl_error_text *error)
+{
+    struct fl_error why = {0};
+    leave(e);
+    for (;;) {
+        if (fl_scap_next(e->scap, &e->item, &why))
+            return to_text(error, &why);
+        switch (e->item.kind) {
+        case FL_SCAP_MORE:
+            return 0;
+        case FL_SCAP_SECTION:
+            fl_state_reset(e->state);
+            e->tables_done = false;
+            e->view.first_ts = e->seen_ts = 0;
+            break;
+        case FL_SCAP_MACHINE: fl_state_machine(e->state, &e->item.machine); break;
+        case FL_SCAP_PROCESS: fl_state_process(e->state, &e->item.process); break;
+        case FL_SCAP_FD: fl_state_fd(e->state, &e->item.fd); break;
+        case FL_SCAP_INTERFACE: fl_state_interface(e->state, &e->item.interface); break;
+        case FL_SCAP_USER: fl_state_user(e->state, &e->item.user); break;
+        case FL_SCAP_GROUP: fl_state_group(e->state, &e->item.group); break;
+        case FL_SCAP_EVENT:
+            enter(e);
+            if (!e->item.event.hidden && rules_see(e->item.event.type))
+                return 1;
+            leave(e);
+            break;
+        }
+    }
+}
+
+/* ---- the public interface ---- */
+
+int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
+{
+    return fl_scap_push(e->scap, bytes, len);
+}
+
+int fl_engine_run(fl_engine *e, fl_error_text *error)
+{
+    int rc;
+    while ((rc = advance(e, error)) > 0) {
+        if (!e->vm || !fl_program_wants(e->program, e->item.event.type))
+            continue;
+        rc = evaluate(e, fill_from_state, e, &e->item.event, error);
+        if (rc)
+            return rc;
+        if (fl_batch_full(&e->batch))
+            return 1;
+    }
+    return rc;
+}
+
+int fl_engine_step(fl_engine *e, fl_error_text *error)
+{
+    return advance(e, error);
+}
+
+int fl_engine_finish(fl_engine *e, fl_error_text *error)
+{
+    struct fl_error why = {0};
+    return fl_scap_finish(e->scap, &why) ? to_text(error, &why) : FL_OK;
+}
+
+int fl_engine_rewind(fl_engine *e)
+{
+    leave(e);
+    struct fl_scap *fresh = fl_scap_new();
+    if (!fresh)
+        return FL_ERR_MEMORY;
+    fl_scap_free(e->scap);
+    e->scap = fresh;
+    e->tables_done = false;
+    e->view.first_ts = e->seen_ts = 0;
+    return FL_OK;
+}
+
+int fl_engine_get(fl_engine *e, unsigned field, int has_index, int64_t index, const char *key)
+{
+    if (!e->entered || field >= FL_FIELD_COUNT)
+        return FL_ERR_ARGUMENT;
+    struct fl_field_argument argument = {.has_index = has_index != 0, .index = index, .has_key = key != NULL, .key = key ? key : "",
+                                         .key_len = key ? (uint32_t)strlen(key) : 0};
+    struct fl_value value;
+    bool present = fl_extract(&e->view, field, &argument, &value);
+    return fl_batch_value(&e->batch, &value) ? FL_ERR_MEMORY : present;
+}
+
+int fl_engine_current(fl_engine *e, fl_event_now *now)
+{
+    if (!e->entered)
+        return FL_ERR_ARGUMENT;
+    const struct fl_event *ev = &e->item.event;
+    *now = (fl_event_now){.num = ev->num, .ts = ev->ts, .tid = ev->tid, .type = ev->type, .cpu = ev->cpu, .record = ev->record,
+                          .size = ev->size};
+    return FL_OK;
+}
+
+int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error)
+{
+    if (type >= FL_EV_COUNT)
+        return fail(error, FL_ERR_ARGUMENT, "no such event type");
+    if (!e->vm || !fl_program_wants(e->program, type))
+        return FL_OK;
+    leave(e);
+    fl_scratch_reset(&e->scratch);
+    struct fl_given given;
+    struct fl_error why = {0};
+    if (fl_given_read(&given, &e->scratch, values, len, fl_program_slots(e->program), &why))
+        return to_text(error, &why);
+    struct fl_event ev = {.num = num, .ts = ts, .tid = -1, .type = (uint16_t)type};
+    return evaluate(e, fl_given_fill, &given, &ev, error);
+}
+
+const uint8_t *fl_engine_batch(fl_engine *e, size_t *len, uint32_t *matches)
+{
+    *len = e->batch.len;
+    *matches = e->batch.matches;
+    return e->batch.data;
+}
+
+void fl_engine_batch_clear(fl_engine *e)
+{
+    e->batch.len = 0;
+    e->batch.matches = 0;
+}
+
+fl_engine_stats fl_engine_get_stats(const fl_engine *e)
+{
+    struct fl_scap_stats r = fl_scap_get_stats(e->scap);
+    struct fl_state_stats s = fl_state_get_stats(e->state);
+    return (fl_engine_stats){
+        .bytes = r.bytes, .blocks = r.blocks, .records = r.records, .events = r.events, .converted = r.converted, .stored = r.stored,
+        .dropped = r.dropped, .unknown = r.unknown, .evaluated = e->evaluated, .matches = e->matches, .threads = s.threads,
+        .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
+        .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
+        .fd_lookups_failed = s.fd_lookups_failed, .last_ts = e->last_ts,
+    };
+}
+
+fl_program *fl_program_load(const void *bytes, size_t len, fl_error_text *error)
+{
+    struct fl_error why = {0};
+    struct fl_program *program = fl_program_new(bytes, len, &why);
+    if (!program)
+        to_text(error, &why);
+    return program;
+}
+
+void fl_program_free(fl_program *program) { fl_program_delete(program); }

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the C core (csrc/) as falcolib._falcolib: one cffi module in API mode, for the stable ABI of CPython 3.10 and later.
+
+Switches, from the environment: SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer, COVERAGE=1 for gcov.
+"""
+
+import os
+import pathlib
+import shutil
+
+from cffi import FFI
+
+CSRC = pathlib.Path("csrc")
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+COVERAGE = ["--coverage", "-fprofile-update=atomic"]
+FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra"]
+
+
+def switches() -> tuple[list[str], list[str]]:
+    """Flags of the compiler and of the linker."""
+    compile_, link = [*FLAGS, "-O2", "-g"], []
+    if os.environ.get("SANITIZE"):
+        compile_ += SANITIZE
+        link += SANITIZE
+    if os.environ.get("COVERAGE"):
+        compile_ += [*COVERAGE, "-O0"]
+        link += COVERAGE
+    return compile_, link
+
+
+def core() -> FFI:
+    """The cffi module: csrc/falcolib.h is both its declarations and its header."""
+    ffi = FFI()
+    header = (CSRC / "falcolib.h").read_text()
+    ffi.cdef("\n".join(line for line in header.splitlines() if not line.startswith("#")))
+    ffi.cdef('extern "Python" int falcolib_regex(void *handle, uint32_t pattern, const char *subject, size_t len);')
+    sources = sorted(str(p) for p in CSRC.glob("*/*.c") if p.parts[1] != "bpf")
+    compile_, link = switches()
+    ffi.set_source("falcolib._falcolib", '#include "falcolib.h"', sources=sources, include_dirs=[str(CSRC)],
+                   extra_compile_args=compile_, extra_link_args=link, depends=sorted(map(str, [*CSRC.glob("**/*.h"), *CSRC.glob("**/*.def")])))
+    return ffi
+
+
+ffibuilder = core() if __name__ != "__main__" else None
+
+if __name__ == "__main__":
+    from setuptools import setup
+    from setuptools.command.build_py import build_py
+
+    class BuildWithRules(build_py):
+        """Puts the default rules into the package."""
+
+        def run(self) -> None:
+            super().run()
+            target = pathlib.Path(self.build_lib) / "falcolib" / "data"
+            target.mkdir(parents=True, exist_ok=True)
+            for rules in sorted(pathlib.Path("rules").glob("*.yaml")):
+                shutil.copy(rules, target)
+
+    setup(cffi_modules=["setup.py:ffibuilder"], cmdclass={"build_py": BuildWithRules}, options={"bdist_wheel": {"py_limited_api": "cp310"}})
