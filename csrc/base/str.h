@@ -6,6 +6,7 @@
 #ifndef FL_STR_H
 #define FL_STR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct fl_str {
     uint32_t refs;
     uint32_t hash;
     uint32_t len;               /* bytes, without the NUL that follows */
+    bool kept;                  /* released lately: not freed yet, even without a reference */
     char data[];
 };
 
