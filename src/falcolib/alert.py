@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts: a rule matched an event. Texts are made only when they are asked for."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import time as clock
+from dataclasses import dataclass
+
+import msgspec
+
+from . import render
+from .batch import Match, Raw
+from .compiler import Program
+from .event import Event, FieldValue
+from .rules.ast import CheckedRule, FieldSlot, OutputToken
+from .schema import FieldInfo
+
+NA = "<NA>"
+
+
+class Priority(enum.IntEnum):
+    """A rule's priority: 0 is the gravest."""
+
+    EMERGENCY = 0
+    ALERT = 1
+    CRITICAL = 2
+    ERROR = 3
+    WARNING = 4
+    NOTICE = 5
+    INFORMATIONAL = 6
+    DEBUG = 7
+
+    def __str__(self) -> str:
+        return self.name.capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFormat:
+    """How alerts are printed; the defaults are Falco's. Names: falco.yaml (spec: engine.md C3, D1)."""
+
+    hostname: str = ""
+    time_format_iso_8601: bool = False
+    json_include_output_property: bool = True
+    json_include_message_property: bool = False
+    json_include_output_fields_property: bool = True
+    json_include_tags_property: bool = True
+
+
+class Alert:
+    """A rule that matched an event.
+
+    rule, priority, source, tags: of the rule. time: of the event, ns since the epoch. fields: what the rule prints, by token, as native
+    values; None where absent. message: the rule's output with its fields filled in. event: the event. id: stable for one source.
+    complete: False if events of this thread may have been lost before.
+    """
+
+    __slots__ = ("__dict__", "_format", "_match", "_program")
+
+    def __init__(self, program: Program, match: Match, format_: AlertFormat) -> None:
+        self._program = program
+        self._match = match
+        self._format = format_
+
+    @property
+    def _rule(self) -> CheckedRule:
+        return self._program.rules[self._match.rule]
+
+    @property
+    def rule(self) -> str:
+        return self._rule.name
+
+    @property
+    def priority(self) -> Priority:
+        return Priority(self._rule.priority)
+
+    @property
+    def source(self) -> str:
+        return self._rule.source
+
+    @property
+    def tags(self) -> frozenset[str]:
+        return self._rule.tags
+
+    @property
+    def time(self) -> int:
+        return self._match.time
+
+    @property
+    def complete(self) -> bool:
+        return True                 # a capture loses nothing while it is read
+
+    @property
+    def id(self) -> str:
+        return f"{self.source}:{self._match.num}:{self.rule}"
+
+    @functools.cached_property
+    def _values(self) -> dict[object, Raw]:
+        slots = self._program.slots
+        return {slots[n]: value for n, value in zip(self._program.outputs[self._match.rule], self._match.values, strict=True)}
+
+    def _native(self, token: OutputToken) -> FieldValue:
+        return render.native(slot_info(token.slot), self._values[token.slot], self.time)
+
+    def _tokens(self) -> list[OutputToken]:
+        return [part for part in self._rule.output if isinstance(part, OutputToken)]
+
+    @functools.cached_property
+    def fields(self) -> dict[str, FieldValue]:
+        fields = {token.text: self._native(token) for token in self._tokens()}
+        for token in self._tokens():
+            for slot in nested_fields(token):
+                fields.setdefault(str(slot), render.native(slot.info, self._values[slot], self.time))
+        for name, parts in self._rule.extra_fields:
+            fields[name] = self._extra(parts)
+        return fields
+
+    def _extra(self, parts: tuple[str | OutputToken, ...]) -> FieldValue:
+        """An extra field: the native value where it is one token alone, else text."""
+        return self._native(parts[0]) if len(parts) == 1 and isinstance(parts[0], OutputToken) else self._text(parts)
+
+    def _text(self, parts: tuple[str | OutputToken, ...]) -> str:
+        out = []
+        for part in parts:
+            if isinstance(part, str):
+                out.append(part)
+                continue
+            text = render.text(slot_info(part.slot), self._native(part))
+            out.append(text if part.width is None else text[: part.width].ljust(part.width))
+        return "".join(out)
+
+    @functools.cached_property
+    def message(self) -> str:
+        return self._text(self._rule.output)
+
+    @functools.cached_property
+    def event(self) -> Event:
+        m = self._match
+        return Event(num=m.num, time=m.time, tid=m.tid, type_id=m.type, cpu=m.cpu, record=m.record, fields=self.fields)
+
+    def _line(self) -> str:
+        """Falco's text line, not escaped."""
+        stamp = iso_time(self.time, "+0000") if self._format.time_format_iso_8601 else local_time(self.time)
+        return f"{stamp}: {self.priority} {self.message}"
+
+    def __str__(self) -> str:
+        """Falco's text line (spec: engine.md C2): control characters, quotes and backslashes escaped as in JSON."""
+        return msgspec.json.encode(self._line()).decode()[1:-1]
+
+    def json(self) -> str:
+        """Falco's JSON line (spec: engine.md C3), without a newline at the end."""
+        f = self._format
+        line: dict[str, object] = {"hostname": f.hostname}
+        if f.json_include_message_property:
+            line["message"] = self.message
+        if f.json_include_output_property:
+            line["output"] = self._line()
+        if f.json_include_output_fields_property:
+            transformed = {t.text for t in self._tokens() if not isinstance(t.slot, FieldSlot)}
+            stamp = "evt.time.iso8601" if f.time_format_iso_8601 else "evt.time"
+            line["output_fields"] = {stamp: self.time, **{k: v for k, v in self.fields.items() if k not in transformed}}
+        line |= {"priority": str(self.priority), "rule": self.rule, "source": self.source}
+        if f.json_include_tags_property:
+            line["tags"] = sorted(self.tags)
+        line["time"] = iso_time(self.time, "Z")
+        return msgspec.json.encode(line, order="sorted").decode()
+
+    def __repr__(self) -> str:
+        return f"<Alert {self.rule!r} {self.priority} event {self._match.num}>"
+
+
+def nested_fields(token: OutputToken) -> list[FieldSlot]:
+    """The fields inside a token's transformers."""
+    found: list[FieldSlot] = []
+
+    def walk(x: object) -> None:
+        if isinstance(x, FieldSlot):
+            found.append(x)
+        elif isinstance(x, tuple):
+            for item in x:
+                walk(item)
+        elif hasattr(x, "inputs"):
+            walk(x.inputs)
+
+    if not isinstance(token.slot, FieldSlot):
+        walk(token.slot)
+    return found
+
+
+def slot_info(slot: object) -> FieldInfo:
+    """What render needs to know of a slot: a field's row, or one made for a transformer."""
+    if isinstance(slot, FieldSlot):
+        return slot.info
+    return _transform_info(slot)
+
+
+@functools.lru_cache(maxsize=256)
+def _transform_info(slot: object) -> FieldInfo:
+    kind = getattr(slot, "kind", "str")
+    flags = frozenset({"LIST"}) if getattr(slot, "is_list", False) else frozenset()
+    type_ = {"u64": "UINT64", "i64": "INT64", "bytes": "BYTEBUF", "bool": "BOOL", "f64": "DOUBLE"}.get(kind, "CHARBUF")
+    return FieldInfo(id=-1, name=str(slot), type=type_, kind=kind, format="DEC" if kind in ("u64", "i64") else "NA", argument=frozenset(),
+                     flags=flags, field_class="", description="")
+
+
+def iso_time(ns: int, zone: str) -> str:
+    """UTC, with nanoseconds."""
+    return f"{clock.strftime('%Y-%m-%dT%H:%M:%S', clock.gmtime(ns // 10**9))}.{ns % 10**9:09d}{zone}"
+
+
+def local_time(ns: int) -> str:
+    """The time of day in the local zone, with nanoseconds."""
+    return f"{clock.strftime('%H:%M:%S', clock.localtime(ns // 10**9))}.{ns % 10**9:09d}"

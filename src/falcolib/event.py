@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: what happened, as rules saw it."""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from . import schema
+from .errors import StaleEventError
+
+#: A field's value as Python has it; None where the field is absent.
+FieldValue: TypeAlias = "None | bool | int | float | str | list[FieldValue]"
+
+_INTEGERS = {
+    "INT8": "<b", "INT16": "<h", "INT32": "<i", "INT64": "<q", "UINT8": "<B", "UINT16": "<H", "UINT32": "<I", "UINT64": "<Q", "ERRNO": "<q",
+    "FD": "<q", "PID": "<q", "SYSCALLID": "<H", "SIGTYPE": "<B", "RELTIME": "<Q", "ABSTIME": "<Q", "PORT": "<H", "L4PROTO": "<B",
+    "SOCKFAMILY": "<B", "BOOL": "<I", "FLAGS8": "<B", "FLAGS16": "<H", "FLAGS32": "<I", "UID": "<I", "GID": "<I", "SIGSET": "<I",
+    "MODE": "<I", "ENUMFLAGS8": "<B", "ENUMFLAGS16": "<H", "ENUMFLAGS32": "<I", "FD32": "<i", "PID32": "<i",
+}  # fmt: skip
+_TEXTS = {"CHARBUF", "FSPATH", "FSRELPATH"}
+_RECORD_HEADER = 26
+_LARGE = "LARGE_PAYLOAD"
+
+
+class Event:
+    """An event. ``event["fd.name"]`` is the value of any field; ``event.params`` are the parameters of the system call.
+
+    num: its number in the source, from 1; time: ns since the epoch; type: as evt.type; tid: of the thread; cpu: where it happened.
+
+    Fields are computed from the state of that moment: an event that the source has left behind still has the fields that were asked for
+    before (an alert's: those that its rule prints), and all parameters; asking for another raises StaleEventError.
+    """
+
+    __slots__ = ("_fetch", "_fields", "_record", "_type_id", "cpu", "num", "tid", "time")
+
+    def __init__(
+        self,
+        *,
+        num: int,
+        time: int,
+        tid: int,
+        type_id: int,
+        cpu: int,
+        record: bytes,
+        fields: Mapping[str, FieldValue],
+        fetch: Callable[[Event, str], FieldValue] | None = None,
+    ) -> None:
+        self.num = num
+        self.time = time
+        self.tid = tid
+        self.cpu = cpu
+        self._type_id = type_id
+        self._record = record
+        self._fields = dict(fields)
+        self._fetch = fetch
+
+    @property
+    def type(self) -> str:
+        """The event's name: ``openat``, as evt.type prints it."""
+        known = self._fields.get("evt.type")
+        if isinstance(known, str):
+            return known
+        info = schema.EVENTS[self._type_id]
+        if info.name == "syscall" and (number := self.params.get("ID")) is not None and isinstance(number, int):
+            syscall = schema.SYSCALLS.get(number)
+            return syscall.name if syscall else info.name
+        return info.name
+
+    @property
+    def params(self) -> dict[str, int | float | str | bytes | None]:
+        """The parameters by name, as the record holds them: numbers, texts, bytes; None where empty. Flags are the schema's numbers."""
+        return _decode(self._type_id, self._record)
+
+    def __getitem__(self, name: str) -> FieldValue:
+        """The value of a field, by its name with argument (``proc.aname[2]``); None where it is absent.
+
+        Raises KeyError if there is no such field, StaleEventError if the event is no longer current and the field wasn't asked for before.
+        """
+        if name in self._fields:
+            return self._fields[name]
+        if self._fetch is None:
+            schema.require_field(name)
+            raise StaleEventError(f"{name}: the source has moved on from event {self.num}; ask for the field while the event is current, "
+                                  "or print it in the rule's output")
+        value = self._fields[name] = self._fetch(self, name)
+        return value
+
+    def get(self, name: str, default: FieldValue = None) -> FieldValue:
+        """As ``event[name]``, with a default for absent values."""
+        value = self[name]
+        return default if value is None else value
+
+    def __repr__(self) -> str:
+        return f"<Event {self.num} {self.type} tid={self.tid}>"
+
+
+@functools.lru_cache(maxsize=64)
+def _decode(type_id: int, record: bytes) -> dict[str, int | float | str | bytes | None]:
+    info = schema.EVENTS[type_id]
+    if len(record) < _RECORD_HEADER:
+        return {}
+    (count,) = struct.unpack_from("<I", record, _RECORD_HEADER - 4)
+    width, letter = (4, "I") if _LARGE in info.flags else (2, "H")
+    lengths = struct.unpack_from(f"<{count}{letter}", record, _RECORD_HEADER)
+    at = _RECORD_HEADER + width * count
+    values: dict[str, int | float | str | bytes | None] = {}
+    for param, size in zip(info.params, lengths, strict=False):
+        raw = record[at : at + size]
+        at += size
+        values[param.name] = _value(param.type, raw) if raw else None
+    return values
+
+
+def _value(type_: str, raw: bytes) -> int | float | str | bytes:
+    layout = _INTEGERS.get(type_)
+    if layout and len(raw) >= struct.calcsize(layout):
+        number: int = struct.unpack_from(layout, raw)[0]
+        return number
+    if type_ == "DOUBLE" and len(raw) >= 8:
+        value: float = struct.unpack_from("<d", raw)[0]
+        return value
+    if type_ in _TEXTS:
+        return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return raw
