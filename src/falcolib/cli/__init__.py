@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``falcolib``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import FalcolibError
+
+#: Subcommands, and where they are: each is imported only when it is used.
+COMMANDS = {
+    "run": ("run", "run_command"),
+    "validate": ("rulefiles", "validate_command"),
+    "describe": ("rulefiles", "describe_command"),
+    "events": ("catalogue", "events_command"),
+    "fields": ("catalogue", "fields_command"),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f".{module}", __name__), name)
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="falcolib")
+def cli() -> None:
+    """Falco's rules over system calls: replay captures, check rule files, list events and fields."""
+
+
+def main() -> None:
+    """Runs the command line; exits 0, 1 after an error, 2 for wrong usage."""
+    try:
+        cli(prog_name="falcolib", standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except click.exceptions.Exit as e:
+        sys.exit(e.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()              # the reader of our output has gone: nobody is left to tell
+        sys.exit(1)
+    except (FalcolibError, OSError) as e:
+        print(f"Error: {e}", file=sys.stderr)
+        sys.exit(1)

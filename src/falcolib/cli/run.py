@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``falcolib run``: alerts on stdout; logs, progress and statistics on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import resources
+from types import FrameType
+from typing import Any
+
+import click
+
+from ..alert import Alert, AlertFormat, Priority
+from ..engine import Engine, Matching, Stats
+from ..errors import FalcolibError
+from ..rules import RuleSet
+from ..sources import Capture
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What -o sets; names, values and defaults of falco.yaml (spec: engine.md D1)."""
+
+    json_output: bool = False
+    rule_matching: Matching = "first"
+    priority: Priority = Priority.DEBUG
+    format: AlertFormat = AlertFormat()
+
+
+def _bool(text: str) -> bool:
+    if text.lower() in ("true", "yes", "on"):
+        return True
+    if text.lower() in ("false", "no", "off"):
+        return False
+    raise ValueError("expected true or false")
+
+
+def _matching(text: str) -> Matching:
+    if text == "first":
+        return "first"
+    if text == "all":
+        return "all"
+    raise ValueError("expected first or all")
+
+
+def _priority(text: str) -> Priority:
+    name = {"INFO": "INFORMATIONAL"}.get(text.upper(), text.upper())
+    if name not in Priority.__members__:
+        raise ValueError("expected one of " + ", ".join(str(p).lower() for p in Priority))
+    return Priority[name]
+
+
+#: Keys of -o that Settings has itself; the others are AlertFormat's switches.
+KEYS: dict[str, Callable[[str], Any]] = {"json_output": _bool, "rule_matching": _matching, "priority": _priority}
+FORMAT_KEYS = [name for name in AlertFormat.__dataclass_fields__ if name != "hostname"]
+
+
+def read_settings(options: tuple[str, ...]) -> Settings:
+    """Settings from ``key=value`` texts, in order.
+
+    Raises click.UsageError for an unknown key or a value that doesn't fit.
+    """
+    settings = Settings()
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise click.UsageError(f"-o {option}: expected key=value")
+        try:
+            if key in KEYS:
+                settings = replace(settings, **{key: KEYS[key](value)})
+            elif key in FORMAT_KEYS:
+                settings = replace(settings, format=replace(settings.format, **{key: _bool(value)}))
+            else:
+                near = difflib.get_close_matches(key, [*KEYS, *FORMAT_KEYS], 1)
+                raise click.UsageError(f"-o {option}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        except ValueError as e:
+            raise click.UsageError(f"-o {option}: {e}") from None
+    return settings
+
+
+def default_rules() -> str:
+    """The path of the rules that come with falcolib."""
+    return str(resources.files("falcolib") / "data" / "falcolib_rules.yaml")
+
+
+@click.command("run")
+@click.option("-r", "rules", multiple=True, metavar="FILE|DIR", help="A rule file, or a folder of them; may be repeated, order matters. Default: our own rules.")
+@click.option("--capture", required=True, metavar="FILE.scap", help="The capture to replay, plain or gzip; - for standard input.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE",
+              help="A setting of falco.yaml: json_output=true, rule_matching=all, priority=warning, time_format_iso_8601=true, json_include_*_property=…")
+def run_command(rules: tuple[str, ...], capture: str, options: tuple[str, ...]) -> None:
+    """Match events against rules and print alerts.
+
+    Alerts go to stdout, everything else to stderr. SIGINT and SIGTERM end the run cleanly: what was found is printed, then the statistics,
+    exit status 0. A damaged capture gives the alerts up to the damage, and exit status 1.
+    """
+    settings = read_settings(options)
+    started = time.monotonic()
+    ruleset = RuleSet.load(*(rules or (default_rules(),)))
+    for warning in ruleset.warnings:
+        log(f"Warning: {warning}")
+    engine = Engine(ruleset.select(priority=settings.priority), matching=settings.rule_matching, format=settings.format)
+    source = Capture(capture)
+    log(f"{sum(r.enabled for r in ruleset.rules)} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {capture}")
+    severities: Counter[Priority] = Counter()
+    failure: FalcolibError | None = None
+    with stop_on_signals(engine, source), progress(source) as advance:
+        try:
+            for alert in engine.run(source):
+                severities[alert.priority] += 1
+                print_alert(alert, settings.json_output)
+                advance()
+        except FalcolibError as e:
+            failure = e
+    print_statistics(engine.stats(), severities, time.monotonic() - started)
+    if failure:
+        raise failure
+
+
+def print_alert(alert: Alert, as_json: bool) -> None:
+    """One line on stdout, written at once, so that a signal can't tear it."""
+    sys.stdout.write((alert.json() if as_json else str(alert)) + "\n")
+    sys.stdout.flush()
+
+
+def log(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float) -> None:
+    """The end statistics, as Falco prints them (spec: engine.md D3), and what was read."""
+    log(f"Events read: {stats.events} ({stats.bytes} bytes in {seconds:.2f} s)")
+    log(f"Events detected: {sum(severities.values())}")
+    log("Rule counts by severity:")
+    for priority, count in sorted(severities.items()):
+        log(f"   {priority.name}: {count}")
+    log("Triggered rules by rule name:")
+    for name, count in stats.alerts.items():
+        log(f"   {name}: {count}")
+    lost = {"unknown event types": stats.unknown, "threads above the limit": stats.threads_refused, "descriptors above the limit": stats.fds_refused}
+    if any(lost.values()):
+        log("Left out: " + ", ".join(f"{count} {what}" for what, count in lost.items() if count))
+
+
+@contextlib.contextmanager
+def stop_on_signals(engine: Engine, source: Capture) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run, also where SIGINT was ignored at the start (a background job of a shell)."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        engine.stop()
+        source.close()
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+@contextlib.contextmanager
+def progress(source: Capture) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr, if that is a terminal; yields what refreshes it."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    import threading
+
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    done = threading.Event()
+    with Progress(TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("replaying", total=None)
+
+        def refresh() -> None:
+            position, total = source.position()
+            bar.update(task, completed=position, total=total)
+
+        def tick() -> None:
+            while not done.wait(0.2):
+                refresh()
+
+        ticker = threading.Thread(target=tick, daemon=True)
+        ticker.start()
+        try:
+            yield lambda: None
+        finally:
+            done.set()
+            ticker.join()
