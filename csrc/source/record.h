@@ -32,8 +32,12 @@ struct fl_event {
     const uint8_t *param[FL_MAX_PARAMS];
 };
 
-/* Takes a record of `size` bytes apart. 0, or -1 if a length doesn't fit. num, cpu and hidden are the caller's. */
+/* Takes a record of `size` bytes apart. 0, or -1 if a length doesn't fit or the type is unknown. num, cpu and hidden are the caller's.
+ * nparams is never more than the schema's, also where the record has more. */
 int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size);
+/* The reverse: writes ts, tid, type and parameters as a record to out, and lets record, size and param[] point there. The parameters may
+ * not lie in out. 0, or -1 if it doesn't fit into `room` bytes or a length into its word. */
+int fl_event_build(struct fl_event *event, uint8_t *out, uint32_t room);
 
 /* Readers of parameter i: 0 (or an empty text) where the parameter is missing, empty or too short. */
 static inline uint64_t fl_param_u64(const struct fl_event *ev, unsigned i)

@@ -61,7 +61,13 @@ struct fl_scap_group { uint32_t gid; struct fl_slice name; };
 struct fl_scap_stats {
     uint64_t bytes;             /* pushed so far */
     uint64_t blocks, records, events;   /* records as stored; events as delivered */
-    uint64_t converted, stored, dropped, unknown;
+    uint64_t converted;         /* records that left in another form than they were stored in */
+    uint64_t stored;            /* old enter events, kept for their exit events */
+    uint64_t dropped;           /* unused types, and old enter events that tell nothing */
+    uint64_t unknown;           /* records of types that this schema doesn't have, skipped */
+    uint64_t evicted;           /* stored enter events that were given up: too many, or too long */
+    uint64_t skipped_blocks;    /* blocks of unknown types */
+    uint64_t sections;
 };
 
 struct fl_scap;
