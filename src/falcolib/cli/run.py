@@ -111,12 +111,11 @@ def run_command(rules: tuple[str, ...], capture: str, options: tuple[str, ...]) 
     log(f"{sum(r.enabled for r in ruleset.rules)} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {capture}")
     severities: Counter[Priority] = Counter()
     failure: FalcolibError | None = None
-    with stop_on_signals(engine, source), progress(source) as advance:
+    with stop_on_signals(engine, source), progress(source):
         try:
             for alert in engine.run(source):
                 severities[alert.priority] += 1
                 print_alert(alert, settings.json_output)
-                advance()
         except FalcolibError as e:
             failure = e
     print_statistics(engine.stats(), severities, time.monotonic() - started)
@@ -167,10 +166,10 @@ def stop_on_signals(engine: Engine, source: Capture) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def progress(source: Capture) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr, if that is a terminal; yields what refreshes it."""
+def progress(source: Capture) -> Iterator[None]:
+    """A progress bar on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield
         return
     import threading
 
@@ -192,7 +191,7 @@ def progress(source: Capture) -> Iterator[Callable[[], None]]:
         ticker = threading.Thread(target=tick, daemon=True)
         ticker.start()
         try:
-            yield lambda: None
+            yield
         finally:
             done.set()
             ticker.join()

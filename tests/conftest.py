@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests share. Tests that need data from outside the repository are marked, and skipped by name where it is missing."""
+
+import os
+import pathlib
+
+import hypothesis
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DATA = ROOT / "tests" / "data"
+CONFORMANCE = ROOT / os.environ.get("CONFORMANCE", "../shared/conformance")
+SPEC = ROOT / os.environ.get("SPEC", "../shared/spec")
+
+hypothesis.settings.register_profile("falcolib", deadline=None, derandomize=True,
+                                     max_examples=30 if os.environ.get("FALCOLIB_SANITIZED") else 100)
+hypothesis.settings.load_profile("falcolib")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for name, folder in (("conformance", CONFORMANCE), ("spec", SPEC)):
+        if not folder.is_dir():
+            skip = pytest.mark.skip(reason=f"no {name} data in {folder}: set {name.upper()}")
+            for item in items:
+                if name in item.keywords:
+                    item.add_marker(skip)
+
+
+@pytest.fixture
+def conformance() -> pathlib.Path:
+    """The folder of the conformance data; for tests marked ``conformance``."""
+    return CONFORMANCE
+
+
+@pytest.fixture
+def attack1() -> pathlib.Path:
+    """A capture of 40 actions that rules alert on."""
+    return DATA / "attack1.scap"
