@@ -17,10 +17,11 @@ typedef struct {
 } fl_error_text;
 
 /* ---- the schema, as Python's catalogue reads it ---- */
-typedef struct { const char *name, *type, *format, *table; int at; const char *source; int source_arg, at_entry; } fl_param_row;
+typedef struct { const char *name, *type, *format, *table; int at; const char *source; } fl_param_row;
 typedef struct { int id; const char *code, *name; unsigned category, flags, nparams; } fl_event_row;
 typedef struct { const char *name, *description, *type, *format, *class_; unsigned argument, flags; } fl_field_row;
 typedef struct { int id; const char *name; int x86_64, aarch64, event; const char *keep; } fl_syscall_row;
+typedef struct { const char *name, *kind; unsigned bytes; } fl_type_row;
 typedef struct { const char *kind, *name; unsigned value; } fl_word_row;       /* EVENT_FLAG CREATES_FD 1: words.def */
 typedef struct { const char *name, *heading, *description; } fl_class_row;
 
@@ -31,6 +32,8 @@ unsigned fl_schema_fields(void);
 int fl_schema_field(unsigned id, fl_field_row *row);
 unsigned fl_schema_syscalls(void);                                      /* ids are below; gaps answer -1 */
 int fl_schema_syscall(unsigned id, fl_syscall_row *row);
+unsigned fl_schema_types(void);
+int fl_schema_type(unsigned id, fl_type_row *row);
 unsigned fl_schema_tables(void);
 const char *fl_schema_table(unsigned table, unsigned *count);           /* name of a flag table; *count entries */
 int fl_schema_flag(unsigned table, unsigned entry, const char **name, uint32_t *value);

@@ -12,13 +12,19 @@
 /* ---- types ---- */
 
 const uint8_t fl_type_bytes[FL_T_COUNT] = {
-#define TYPE(name, id, bytes) [id] = bytes,
+#define TYPE(name, id, bytes, kind) [id] = bytes,
 #include "types.def"
 #undef TYPE
 };
 
 const char *const fl_type_names[FL_T_COUNT] = {
-#define TYPE(name, id, bytes) [id] = #name,
+#define TYPE(name, id, bytes, kind) [id] = #name,
+#include "types.def"
+#undef TYPE
+};
+
+static const char *const kind_names[FL_T_COUNT] = {
+#define TYPE(name, id, bytes, kind) [id] = #kind,
 #include "types.def"
 #undef TYPE
 };
@@ -142,18 +148,17 @@ static const fl_class_row classes[FL_CLASS_COUNT] = {
 #include "words.h"
 };
 
-static const char *const source_names[FL_SRC_COUNT] = {
-    "NONE", "RET", "ARG", "STR",
-#define CONV(name, what) #name,
-#define FILLER(name, what)
-#include "sources.def"
-#undef CONV
-#undef FILLER
-#define CONV(name, what)
-#define FILLER(name, what) #name,
-#include "sources.def"
-#undef CONV
-#undef FILLER
+/* The sources of an event's parameters as they are written. */
+#define P(name, type, format, info, source) #source,
+#define EVENT(code, id, name, category, flags, ...) static const char *const sources_##code[] = {__VA_ARGS__};
+#include "events.def"
+#undef EVENT
+#undef P
+
+static const char *const *const sources[FL_EV_COUNT] = {
+#define EVENT(code, id, name, category, flags, ...) [id] = sources_##code,
+#include "events.def"
+#undef EVENT
 };
 
 static const struct { const char *mnemonic, *operands; } ops[] = {
@@ -188,9 +193,7 @@ int fl_schema_param(unsigned id, unsigned param, fl_param_row *row)
         .format = format_names[p->format],
         .table = p->flags ? fl_flag_tables[p->flags].name : p->dyn ? fl_dyn_tables[p->dyn].name : NULL,
         .at = p->at,
-        .source = source_names[p->source & ~FL_SRC_AT_ENTRY],
-        .source_arg = p->source_arg == FL_SRC_NO_ARG ? -1 : p->source_arg,
-        .at_entry = p->source & FL_SRC_AT_ENTRY ? 1 : 0,
+        .source = sources[id][param],
     };
     return 0;
 }
@@ -215,6 +218,16 @@ int fl_schema_syscall(unsigned id, fl_syscall_row *row)
         return -1;
     const struct fl_syscall_info *s = &fl_syscalls[id];
     *row = (fl_syscall_row){(int)id, s->name, s->x86_64, s->aarch64, s->event, keep_names[s->keep]};
+    return 0;
+}
+
+unsigned fl_schema_types(void) { return FL_T_COUNT; }
+
+int fl_schema_type(unsigned id, fl_type_row *row)
+{
+    if (id >= FL_T_COUNT)
+        return -1;
+    *row = (fl_type_row){fl_type_names[id], kind_names[id], fl_type_bytes[id]};
     return 0;
 }
 
@@ -289,7 +302,7 @@ static uint64_t mix_types(void)
 {
     uint64_t hash = 0xcbf29ce484222325u;
     for (unsigned i = 0; i < FL_T_COUNT; i++)
-        hash = mix_number(mix_text(hash, fl_type_names[i]), fl_type_bytes[i]);
+        hash = mix_text(mix_number(mix_text(hash, fl_type_names[i]), fl_type_bytes[i]), kind_names[i]);
     return hash;
 }
 
@@ -304,8 +317,7 @@ uint64_t fl_schema_hash_events(void)
             const struct fl_param_info *p = &event->params[j];
             hash = mix_number(mix_number(mix_text(hash, p->name), p->type), p->format);
             hash = mix_number(mix_number(mix_number(hash, p->flags), p->dyn), (uint64_t)p->at);
-            hash = mix_number(mix_text(hash, source_names[p->source & ~FL_SRC_AT_ENTRY]), p->source & FL_SRC_AT_ENTRY);
-            hash = mix_number(hash, p->source_arg);
+            hash = mix_text(hash, sources[i][j]);
         }
     }
     for (unsigned i = 1; i < FL_FLAGS_COUNT; i++) {

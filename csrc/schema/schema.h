@@ -12,7 +12,7 @@
 #define FL_SCHEMA_VERSION "4.5.1"
 
 enum fl_type {
-#define TYPE(name, id, bytes) FL_T_##name = id,
+#define TYPE(name, id, bytes, kind) FL_T_##name = id,
 #include "types.def"
 #undef TYPE
     FL_T_COUNT
@@ -115,7 +115,7 @@ struct fl_param_info {
     uint8_t dyn;                /* enum fl_dyn_table */
     int8_t at;                  /* FSRELPATH: index of the directory descriptor's parameter; -1 = none */
     uint8_t source;             /* enum fl_source of sources.h; where the kernel side takes it from */
-    uint8_t source_arg;
+    uint8_t source_arg;         /* which argument it takes; FL_SRC_NO_ARG */
 };
 
 struct fl_event_info {

@@ -1,9 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema: events, fields, system calls and flags, read from the tables compiled into the C core (csrc/schema)."""
+"""The schema: events, fields, system calls and flags, read from the tables compiled into the C core (csrc/schema).
+
+Attributes, each made when it is first asked for (docs/schema.md tells how the tables work):
+
+* ``EVENTS``: tuple of EventInfo, by id
+* ``EVENT_IDS``: dict from the name that evt.type shows to the ids of all events of that name: enter and exit, old and new. A system call
+  without an event of its own stands for the GENERIC events.
+* ``FIELDS``: tuple of FieldInfo, by id, in the order of lookup
+* ``SYSCALLS``: dict of SyscallInfo, by portable id
+* ``FLAGS``: dict from the name of a flag table to its names and values, in the order in which they are printed
+* ``CLASSES``: dict of ClassInfo, by FieldInfo.field_class
+* ``CATEGORIES``: dict from the name of an event category (FILE, IO_READ) or class (SYSCALL, TRACEPOINT) to its number
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from ._native import ffi, lib
+
+#: Version of the events' layout, as captures and drivers number it.
+SCHEMA_VERSION = "4.5.1"
+#: The low bits of EventInfo.category, which hold the category proper; the rest are classes.
+CATEGORY_MASK = 63
+
+EVENTS: tuple[EventInfo, ...]
+EVENT_IDS: dict[str, frozenset[int]]
+FIELDS: tuple[FieldInfo, ...]
+SYSCALLS: dict[int, SyscallInfo]
+FLAGS: dict[str, tuple[tuple[str, int], ...]]
+CLASSES: dict[str, ClassInfo]
+CATEGORIES: dict[str, int]
+
+
+class FieldError(ValueError):
+    """A text that names no field. ``unknown``: there is no field of that name; else the name is right and its argument wrong."""
+
+    def __init__(self, text: str, *, unknown: bool) -> None:
+        super().__init__(text)
+        self.unknown = unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +78,14 @@ class FieldInfo:
 @dataclass(frozen=True, slots=True)
 class ParamInfo:
     """A parameter of an event. ``table``: its flag table; ``at``: index of the directory descriptor of a relative path; ``source``: where the
-    kernel side takes it from."""
+    kernel side takes it from, as events.def writes it."""
 
     name: str
     type: str
     format: str
     table: str | None
     at: int | None
-    source: str
+    source: str                 # NONE RET ARG(1) STR(0) CONV(open_flags, 1) FILLER(dev) AT_ENTRY(STR(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +102,286 @@ class EventInfo:
     @property
     def is_exit(self) -> bool:
         return self.id % 2 == 1
+
+    @property
+    def category_name(self) -> str:
+        """FILE, NET, IO_READ, …"""
+        return _categories()[1][self.category & CATEGORY_MASK]
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """SYSCALL, TRACEPOINT, METAEVENT, …"""
+        return _classes_of(self.category & ~CATEGORY_MASK)
+
+
+@dataclass(frozen=True, slots=True)
+class SyscallInfo:
+    """A system call (or a tracepoint, which share the numbering) of syscalls.def. ``x86_64``, ``aarch64``: the kernel's numbers, None where
+    there is none; ``event``: id of the event that it is delivered as; ``keep``: NEVER_DROP, ALWAYS_DROP or MAY_DROP when sampling."""
+
+    id: int
+    name: str
+    x86_64: int | None
+    aarch64: int | None
+    event: int
+    keep: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """A class of fields: what stands above it in a list of fields."""
+
+    name: str
+    heading: str
+    description: str
+
+
+# ---- rows of the core ---------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _text(pointer: Any) -> str:
+    return str(ffi.string(pointer).decode())
+
+
+def _rows(kind: str, count: int, read: Any) -> Iterator[Any]:
+    """The rows that ``read`` answers for the numbers below ``count``; numbers without a row are left out. It is one struct, refilled."""
+    row = ffi.new(f"{kind} *")
+    return (row for i in range(count) if read(i, row) == 0)
+
+
+@cache
+def _words(kind: str) -> tuple[tuple[str, int], ...]:
+    """The words of a kind in words.def with their numbers."""
+    rows = _rows("fl_word_row", lib.fl_schema_words(), lib.fl_schema_word)
+    return tuple((_text(row.name), row.value) for row in rows if _text(row.kind) == kind)
+
+
+@cache
+def _bits(kind: str, value: int) -> frozenset[str]:
+    return frozenset(name for name, bit in _words(kind) if value & bit)
+
+
+@cache
+def _categories() -> tuple[dict[str, int], dict[int, str]]:
+    proper = dict(_words("CATEGORY"))
+    return proper | dict(_words("CATEGORY_CLASS")), {number: name for name, number in proper.items()}
+
+
+def _classes_of(category: int) -> frozenset[str]:
+    return _bits("CATEGORY_CLASS", category)
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """The kind of value in the VM, by schema type."""
+    rows = _rows("fl_type_row", lib.fl_schema_types(), lib.fl_schema_type)
+    return {_text(row.name): _text(row.kind).lower() for row in rows}
+
+
+# ---- the tables ---------------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _fields() -> tuple[FieldInfo, ...]:
+    kinds = _kinds()
+    return tuple(
+        FieldInfo(i, _text(row.name), _text(row.type), kinds[_text(row.type)], _text(row.format), _bits("FIELD_ARGUMENT", row.argument),
+                  _bits("FIELD_FLAG", row.flags), _text(row.class_), _text(row.description))
+        for i, row in enumerate(_rows("fl_field_row", lib.fl_schema_fields(), lib.fl_schema_field)))
+
+
+@cache
+def _events() -> tuple[EventInfo, ...]:
+    return tuple(
+        EventInfo(row.id, _text(row.code), _text(row.name), row.category, _bits("EVENT_FLAG", row.flags), _params(row.id, row.nparams))
+        for row in _rows("fl_event_row", lib.fl_schema_events(), lib.fl_schema_event))
+
+
+def _params(event: int, count: int) -> tuple[ParamInfo, ...]:
+    return tuple(
+        _param(row.name, row.type, row.format, row.table, row.at, row.source)
+        for row in _rows("fl_param_row", count, lambda i, row: lib.fl_schema_param(event, i, row)))
+
+
+@cache
+def _param(name: Any, type_: Any, format_: Any, table: Any, at: int, source: Any) -> ParamInfo:
+    """Equal rows are one object: most parameters stand in several events."""
+    return ParamInfo(_text(name), _text(type_), _text(format_), _text(table) if table else None, at if at >= 0 else None, _text(source))
+
+
+@cache
+def _event_ids() -> dict[str, frozenset[int]]:
+    ids: dict[str, list[int]] = {}
+    for row in _rows("fl_event_row", lib.fl_schema_events(), lib.fl_schema_event):
+        ids.setdefault(_text(row.name), []).append(row.id)
+    generic = ids["syscall"]
+    for row in _rows("fl_syscall_row", lib.fl_schema_syscalls(), lib.fl_schema_syscall):
+        ids.setdefault(_text(row.name), generic)
+    return {name: frozenset(numbers) for name, numbers in ids.items()}
+
+
+@cache
+def _syscalls() -> dict[int, SyscallInfo]:
+    return {
+        row.id: SyscallInfo(row.id, _text(row.name), row.x86_64 if row.x86_64 >= 0 else None, row.aarch64 if row.aarch64 >= 0 else None,
+                            row.event, _text(row.keep))
+        for row in _rows("fl_syscall_row", lib.fl_schema_syscalls(), lib.fl_schema_syscall)}
+
+
+@cache
+def _flags() -> dict[str, tuple[tuple[str, int], ...]]:
+    count, value, name = ffi.new("unsigned *"), ffi.new("uint32_t *"), ffi.new("char **")
+    tables = {}
+    for table in range(lib.fl_schema_tables()):
+        title = lib.fl_schema_table(table, count)
+        entries = []
+        for entry in range(count[0]):
+            lib.fl_schema_flag(table, entry, name, value)
+            entries.append((_text(name[0]), int(value[0])))
+        if title:
+            tables[_text(title)] = tuple(entries)
+    return tables
+
+
+@cache
+def _classes() -> dict[str, ClassInfo]:
+    rows = _rows("fl_class_row", lib.fl_schema_classes(), lib.fl_schema_class)
+    return {_text(row.name): ClassInfo(_text(row.name), _text(row.heading), _text(row.description)) for row in rows}
+
+
+_TABLES = {
+    "EVENTS": _events, "EVENT_IDS": _event_ids, "FIELDS": _fields, "SYSCALLS": _syscalls, "FLAGS": _flags, "CLASSES": _classes,
+    "CATEGORIES": lambda: _categories()[0],
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Makes a table when it is first asked for: most programs need few of them, and start-up counts."""
+    if name not in _TABLES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, _TABLES[name]())
+
+
+def hashes() -> tuple[int, int]:
+    """Hashes of the tables compiled in: of events, flags and system calls (what a probe must share), and of fields and opcodes (what a
+    compiled program must share)."""
+    return int(lib.fl_schema_hash_events()), int(lib.fl_schema_hash_fields())
+
+
+# ---- fields by name -----------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _by_name() -> dict[str, FieldInfo]:
+    return {info.name: info for info in _fields()}
+
+
+@cache
+def _dotted() -> tuple[FieldInfo, ...]:
+    """Fields with a dotted argument, longest name first."""
+    return tuple(sorted((f for f in _fields() if "DOTTED" in f.argument), key=lambda f: -len(f.name)))
+
+
+@cache
+def _params_by_name() -> dict[str, ParamInfo]:
+    """The first parameter of each name, in the order of events: what an event's evt.rawarg.NAME is compared as."""
+    params: dict[str, ParamInfo] = {}
+    for event in _events():
+        for param in event.params:
+            params.setdefault(param.name, param)
+    return params
+
+
+@cache
+def find_field(text: str) -> tuple[FieldInfo, Argument | None]:
+    """The field that a text names, with its argument: ``proc.name``, ``proc.aname[2]``, ``evt.arg.flags``, ``proc.env[HOME]``.
+
+    Names are looked up as Falco does (longest name of a class, classes in order; the whole text must be consumed). Of ``evt.rawarg.NAME`` type and
+    kind are those of the parameter. Raises FieldError; its text proposes the nearest name.
+    """
+    base, bracket, rest = text.partition("[")
+    key = rest[:-1] if bracket and rest.endswith("]") else None
+    if bracket and not key:
+        raise FieldError(f"the argument of field {text!r} is empty or not closed", unknown=False)
+    info = _by_name().get(base)
+    if info is not None:
+        return info, _bracket_argument(text, info, key)
+    for info in _dotted():
+        if base.startswith(info.name + ".") and not bracket:
+            return _dotted_argument(text, info, base[len(info.name) + 1:])
+    raise _unknown_field(text)
+
+
+def _bracket_argument(text: str, info: FieldInfo, key: str | None) -> Argument | None:
+    if key is None:
+        if "REQUIRED" in info.argument:
+            example = f"{info.name}.NAME" if "DOTTED" in info.argument else f"{info.name}[{'N' if 'INDEX' in info.argument else 'NAME'}]"
+            raise FieldError(f"field {info.name!r} needs an argument: {example}", unknown=False)
+        return None
+    if not info.argument & {"INDEX", "KEY"}:
+        raise FieldError(f"field {info.name!r} takes no argument in brackets", unknown=False)
+    argument = Argument(key)
+    if "KEY" not in info.argument and (argument.index is None or argument.index >= 1 << 63):
+        raise FieldError(f"the argument of field {text!r} must be a number", unknown=False)
+    return argument
+
+
+def _dotted_argument(text: str, info: FieldInfo, suffix: str) -> tuple[FieldInfo, Argument]:
+    argument = Argument(suffix, dotted=True)
+    if info.name in ("evt.arg", "evt.rawarg"):
+        param = _params_by_name().get(suffix)
+        if param is None:
+            raise _unknown_field(text)
+        if info.type == "DYN":
+            info = replace(info, type=param.type, kind=_kinds()[param.type], format=param.format)
+    elif info.name == "evt.type.is" and suffix not in _event_ids():
+        raise _unknown_field(text)
+    elif info.name == "evt.abspath" and suffix not in ("src", "dst"):
+        raise _unknown_field(text)
+    elif not re.fullmatch(r"\w+", suffix, re.ASCII):
+        raise _unknown_field(text)
+    return info, argument
+
+
+def _unknown_field(text: str) -> FieldError:
+    near = nearest_field(text)
+    return FieldError(f"there is no field {text!r}" + (f"; did you mean {near!r}?" if near else ""), unknown=True)
+
+
+def is_field(text: str) -> bool:
+    """Whether a text names a field, with the argument that it needs."""
+    try:
+        find_field(text)
+    except FieldError:
+        return False
+    return True
+
+
+# ---- the nearest name ---------------------------------------------------------------------------------------------------------------------
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name most like a mistyped one; None if none is like it."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(name, names, n=1, cutoff=0.7)), None)
+
+
+def nearest_field(text: str) -> str | None:
+    """The field most like a mistyped one: ``proc.cmdlien`` is proc.cmdline, ``evt.arg.flag`` is evt.arg.flags."""
+    base, bracket, rest = text.partition("[")
+    for info in _dotted():
+        if info.name in ("evt.arg", "evt.rawarg") and base.startswith(info.name + "."):
+            near = nearest(base[len(info.name) + 1:], _params_by_name())
+            return f"{info.name}.{near}" if near else None
+        if info.name == "evt.type.is" and base.startswith("evt.type.is."):
+            near = nearest_event(base[len("evt.type.is."):])
+            return f"evt.type.is.{near}" if near else None
+    near = nearest(base, (f.name for f in _fields() if not f.flags & {"HIDDEN", "DEPRECATED"}))
+    return near + bracket + rest if near and _by_name()[near].argument else near
+
+
+def nearest_event(name: str) -> str | None:
+    """The event type most like a mistyped one."""
+    return nearest(name, (n for n in _event_ids() if n != "NA"))
