@@ -4,8 +4,8 @@
 Attributes, each made when it is first asked for (docs/schema.md tells how the tables work):
 
 * ``EVENTS``: tuple of EventInfo, by id
-* ``EVENT_IDS``: dict from the name that evt.type shows to the ids of all events of that name: enter and exit, old and new. A system call
-  without an event of its own stands for the GENERIC events.
+* ``EVENT_IDS``: dict from the name that evt.type shows to the ids of all events of that name: enter and exit, old and new. A system
+  call without an event of its own stands for the GENERIC events.
 * ``FIELDS``: tuple of FieldInfo, by id, in the order of lookup
 * ``SYSCALLS``: dict of SyscallInfo, by portable id
 * ``FLAGS``: dict from the name of a flag table to its names and values, in the order in which they are printed
@@ -16,7 +16,7 @@ Attributes, each made when it is first asked for (docs/schema.md tells how the t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -37,12 +37,15 @@ CLASSES: dict[str, ClassInfo]
 CATEGORIES: dict[str, int]
 
 
-class FieldError(ValueError):
+class FieldError(KeyError):
     """A text that names no field. ``unknown``: there is no field of that name; else the name is right and its argument wrong."""
 
     def __init__(self, text: str, *, unknown: bool) -> None:
         super().__init__(text)
         self.unknown = unknown
+
+    def __str__(self) -> str:
+        return str(self.args[0])            # KeyError would show it quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class FieldInfo:
 
 @dataclass(frozen=True, slots=True)
 class ParamInfo:
-    """A parameter of an event. ``table``: its flag table; ``at``: index of the directory descriptor of a relative path; ``source``: where the
-    kernel side takes it from, as events.def writes it."""
+    """A parameter of an event. ``table``: its flag table; ``at``: index of the directory descriptor of a relative path; ``source``:
+    where the kernel side takes it from, as events.def writes it."""
 
     name: str
     type: str
@@ -116,15 +119,16 @@ class EventInfo:
 
 @dataclass(frozen=True, slots=True)
 class SyscallInfo:
-    """A system call (or a tracepoint, which share the numbering) of syscalls.def. ``x86_64``, ``aarch64``: the kernel's numbers, None where
-    there is none; ``event``: id of the event that it is delivered as; ``keep``: NEVER_DROP, ALWAYS_DROP or MAY_DROP when sampling."""
+    """A system call (or a tracepoint, which share the numbering) of syscalls.def. ``x86_64``, ``aarch64``: the kernel's numbers;
+    ``event``: id of the event that it is delivered as; ``keep``: what sampling does with it.
+    """
 
     id: int
     name: str
-    x86_64: int | None
+    x86_64: int | None          # None where there is none
     aarch64: int | None
     event: int
-    keep: str
+    keep: str                   # NEVER_DROP ALWAYS_DROP MAY_DROP
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ class ClassInfo:
     description: str
 
 
-# ---- rows of the core ---------------------------------------------------------------------------------------------------------------------
+# ---- rows of the core ------------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -145,7 +149,7 @@ def _text(pointer: Any) -> str:
 
 
 def _rows(kind: str, count: int, read: Any) -> Iterator[Any]:
-    """The rows that ``read`` answers for the numbers below ``count``; numbers without a row are left out. It is one struct, refilled."""
+    """The rows that ``read`` answers for the numbers below ``count``; numbers without a row are left out. One struct, refilled."""
     row = ffi.new(f"{kind} *")
     return (row for i in range(count) if read(i, row) == 0)
 
@@ -179,22 +183,23 @@ def _kinds() -> dict[str, str]:
     return {_text(row.name): _text(row.kind).lower() for row in rows}
 
 
-# ---- the tables ---------------------------------------------------------------------------------------------------------------------------
+# ---- the tables ------------------------------------------------------------------------------------------------------------------
 
 
 @cache
 def _fields() -> tuple[FieldInfo, ...]:
     kinds = _kinds()
     return tuple(
-        FieldInfo(i, _text(row.name), _text(row.type), kinds[_text(row.type)], _text(row.format), _bits("FIELD_ARGUMENT", row.argument),
-                  _bits("FIELD_FLAG", row.flags), _text(row.class_), _text(row.description))
+        FieldInfo(i, _text(row.name), _text(row.type), kinds[_text(row.type)], _text(row.format),
+                  _bits("FIELD_ARGUMENT", row.argument), _bits("FIELD_FLAG", row.flags), _text(row.class_), _text(row.description))
         for i, row in enumerate(_rows("fl_field_row", lib.fl_schema_fields(), lib.fl_schema_field)))
 
 
 @cache
 def _events() -> tuple[EventInfo, ...]:
     return tuple(
-        EventInfo(row.id, _text(row.code), _text(row.name), row.category, _bits("EVENT_FLAG", row.flags), _params(row.id, row.nparams))
+        EventInfo(row.id, _text(row.code), _text(row.name), row.category, _bits("EVENT_FLAG", row.flags),
+                  _params(row.id, row.nparams))
         for row in _rows("fl_event_row", lib.fl_schema_events(), lib.fl_schema_event))
 
 
@@ -207,7 +212,8 @@ def _params(event: int, count: int) -> tuple[ParamInfo, ...]:
 @cache
 def _param(name: Any, type_: Any, format_: Any, table: Any, at: int, source: Any) -> ParamInfo:
     """Equal rows are one object: most parameters stand in several events."""
-    return ParamInfo(_text(name), _text(type_), _text(format_), _text(table) if table else None, at if at >= 0 else None, _text(source))
+    return ParamInfo(_text(name), _text(type_), _text(format_), _text(table) if table else None, at if at >= 0 else None,
+                     _text(source))
 
 
 @cache
@@ -224,8 +230,8 @@ def _event_ids() -> dict[str, frozenset[int]]:
 @cache
 def _syscalls() -> dict[int, SyscallInfo]:
     return {
-        row.id: SyscallInfo(row.id, _text(row.name), row.x86_64 if row.x86_64 >= 0 else None, row.aarch64 if row.aarch64 >= 0 else None,
-                            row.event, _text(row.keep))
+        row.id: SyscallInfo(row.id, _text(row.name), row.x86_64 if row.x86_64 >= 0 else None,
+                            row.aarch64 if row.aarch64 >= 0 else None, row.event, _text(row.keep))
         for row in _rows("fl_syscall_row", lib.fl_schema_syscalls(), lib.fl_schema_syscall)}
 
 
@@ -250,7 +256,7 @@ def _classes() -> dict[str, ClassInfo]:
     return {_text(row.name): ClassInfo(_text(row.name), _text(row.heading), _text(row.description)) for row in rows}
 
 
-_TABLES = {
+_TABLES: dict[str, Callable[[], Any]] = {
     "EVENTS": _events, "EVENT_IDS": _event_ids, "FIELDS": _fields, "SYSCALLS": _syscalls, "FLAGS": _flags, "CLASSES": _classes,
     "CATEGORIES": lambda: _categories()[0],
 }
@@ -264,12 +270,28 @@ def __getattr__(name: str) -> Any:
 
 
 def hashes() -> tuple[int, int]:
-    """Hashes of the tables compiled in: of events, flags and system calls (what a probe must share), and of fields and opcodes (what a
-    compiled program must share)."""
+    """Hashes of the tables compiled in: of events, flags and system calls (a probe's must be equal), and of fields and opcodes (a
+    compiled program's must be equal)."""
     return int(lib.fl_schema_hash_events()), int(lib.fl_schema_hash_fields())
 
 
-# ---- fields by name -----------------------------------------------------------------------------------------------------------------------
+@cache
+def current_event_ids(name: str) -> tuple[int, ...]:
+    """The ids of the events of a name that rules see: of the newest schema; exits of system calls, tracepoints and meta events.
+
+    Raises ValueError if no event has that name; its text proposes the nearest one.
+    """
+    if name not in _event_ids():
+        near = nearest_event(name)
+        raise ValueError(f"there is no event {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+    return tuple(i for i in sorted(_event_ids()[name]) if _seen_by_rules(_events()[i]))
+
+
+def _seen_by_rules(event: EventInfo) -> bool:
+    return not event.flags & {"OLD_VERSION", "UNUSED"} and (event.is_exit or not event.classes & {"SYSCALL", "ITER"})
+
+
+# ---- fields by name --------------------------------------------------------------------------------------------------------------
 
 
 @cache
@@ -293,13 +315,23 @@ def _params_by_name() -> dict[str, ParamInfo]:
     return params
 
 
-@cache
-def find_field(text: str) -> tuple[FieldInfo, Argument | None]:
+def find_field(text: str) -> tuple[FieldInfo, Argument | None] | None:
     """The field that a text names, with its argument: ``proc.name``, ``proc.aname[2]``, ``evt.arg.flags``, ``proc.env[HOME]``.
 
-    Names are looked up as Falco does (longest name of a class, classes in order; the whole text must be consumed). Of ``evt.rawarg.NAME`` type and
-    kind are those of the parameter. Raises FieldError; its text proposes the nearest name.
+    None if there is no such field, or if its argument is missing or can't be (require_field tells which).
+
+    Names are looked up as Falco does: the longest name of a class, classes in order, and the whole text must be consumed. Of
+    ``evt.rawarg.NAME``, type and kind are those of the parameter.
     """
+    try:
+        return require_field(text)
+    except FieldError:
+        return None
+
+
+@cache
+def require_field(text: str) -> tuple[FieldInfo, Argument | None]:
+    """As find_field, but raises FieldError, which tells what is wrong and proposes the nearest name."""
     base, bracket, rest = text.partition("[")
     key = rest[:-1] if bracket and rest.endswith("]") else None
     if bracket and not key:
@@ -316,8 +348,8 @@ def find_field(text: str) -> tuple[FieldInfo, Argument | None]:
 def _bracket_argument(text: str, info: FieldInfo, key: str | None) -> Argument | None:
     if key is None:
         if "REQUIRED" in info.argument:
-            example = f"{info.name}.NAME" if "DOTTED" in info.argument else f"{info.name}[{'N' if 'INDEX' in info.argument else 'NAME'}]"
-            raise FieldError(f"field {info.name!r} needs an argument: {example}", unknown=False)
+            example = ".NAME" if "DOTTED" in info.argument else "[N]" if "INDEX" in info.argument else "[NAME]"
+            raise FieldError(f"field {info.name!r} needs an argument: {info.name}{example}", unknown=False)
         return None
     if not info.argument & {"INDEX", "KEY"}:
         raise FieldError(f"field {info.name!r} takes no argument in brackets", unknown=False)
@@ -328,20 +360,20 @@ def _bracket_argument(text: str, info: FieldInfo, key: str | None) -> Argument |
 
 
 def _dotted_argument(text: str, info: FieldInfo, suffix: str) -> tuple[FieldInfo, Argument]:
-    argument = Argument(suffix, dotted=True)
     if info.name in ("evt.arg", "evt.rawarg"):
-        param = _params_by_name().get(suffix)
-        if param is None:
-            raise _unknown_field(text)
-        if info.type == "DYN":
-            info = replace(info, type=param.type, kind=_kinds()[param.type], format=param.format)
-    elif info.name == "evt.type.is" and suffix not in _event_ids():
+        known = suffix in _params_by_name()
+    elif info.name == "evt.type.is":
+        known = suffix in _event_ids()
+    elif info.name == "evt.abspath":
+        known = suffix in ("src", "dst")
+    else:
+        known = re.fullmatch(r"\w+", suffix, re.ASCII) is not None
+    if not known:
         raise _unknown_field(text)
-    elif info.name == "evt.abspath" and suffix not in ("src", "dst"):
-        raise _unknown_field(text)
-    elif not re.fullmatch(r"\w+", suffix, re.ASCII):
-        raise _unknown_field(text)
-    return info, argument
+    if info.type == "DYN":
+        param = _params_by_name()[suffix]
+        info = replace(info, type=param.type, kind=_kinds()[param.type], format=param.format)
+    return info, Argument(suffix, dotted=True)
 
 
 def _unknown_field(text: str) -> FieldError:
@@ -349,16 +381,7 @@ def _unknown_field(text: str) -> FieldError:
     return FieldError(f"there is no field {text!r}" + (f"; did you mean {near!r}?" if near else ""), unknown=True)
 
 
-def is_field(text: str) -> bool:
-    """Whether a text names a field, with the argument that it needs."""
-    try:
-        find_field(text)
-    except FieldError:
-        return False
-    return True
-
-
-# ---- the nearest name ---------------------------------------------------------------------------------------------------------------------
+# ---- the nearest name ------------------------------------------------------------------------------------------------------------
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
