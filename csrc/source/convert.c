@@ -14,7 +14,9 @@
      : !((id) & 1) || ((flags) & EF_OLD_VERSION) ? FL_RULE_LOOK_UP : FL_RULE_COMPARE)
 
 const struct fl_convert_row fl_convert_rows[FL_EV_COUNT] = {
-#define EVENT(code, id, name, category, flags, ...) [id] = {RULE_OF(id, (flags)), FL_NPARAMS(code)},
+#define EVENT(code, id, name, category, flags, ...) \
+    [id] = {RULE_OF(id, (flags)), FL_NPARAMS(code), \
+            RULE_OF(id, (flags)) <= FL_RULE_COMPARE && !((flags) & EF_LARGE_PAYLOAD) ? FL_NPARAMS(code) : FL_NOT_PLAIN},
 #include "../schema/events.def"
 #undef EVENT
 };

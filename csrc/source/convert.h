@@ -28,7 +28,10 @@ enum fl_convert_rule {
 struct fl_convert_row {
     uint8_t rule;               /* enum fl_convert_rule */
     uint8_t nparams;            /* of the schema */
+    uint8_t plain;              /* with so many parameters it passes as it is, and its lengths are u16; FL_NOT_PLAIN: it never does */
 };
+
+#define FL_NOT_PLAIN 0xff
 
 extern const struct fl_convert_row fl_convert_rows[FL_EV_COUNT];
 

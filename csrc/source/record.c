@@ -2,7 +2,7 @@
  *
  * Records: taken apart, and put together.
  */
-#include "record.h"
+#include "decode.h"
 
 int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size)
 {
@@ -21,40 +21,10 @@ int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size
         return -1;
 
     const struct fl_event_info *info = &fl_events[type];
-    const uint8_t *word = record + FL_RECORD_HEADER;
+    const uint8_t *words = record + FL_RECORD_HEADER;
     uint32_t left = len - FL_RECORD_HEADER;
-
-    if (__builtin_expect(info->flags & EF_LARGE_PAYLOAD, 0)) {
-        if (left < 4 * nparams)
-            return -1;
-        left -= 4 * nparams;
-        const uint8_t *value = word + 4 * nparams;
-        for (uint32_t i = 0; i < nparams; i++) {
-            uint32_t n;
-            memcpy(&n, word + 4 * i, 4);
-            if (n > left)
-                return -1;
-            event->len[i] = n;
-            event->param[i] = value;
-            value += n;
-            left -= n;
-        }
-    } else {
-        if (left < 2 * nparams)
-            return -1;
-        left -= 2 * nparams;
-        const uint8_t *value = word + 2 * nparams;
-        for (uint32_t i = 0; i < nparams; i++) {
-            uint16_t n;
-            memcpy(&n, word + 2 * i, 2);
-            if (n > left)
-                return -1;
-            event->len[i] = n;
-            event->param[i] = value;
-            value += n;
-            left -= n;
-        }
-    }
+    if (info->flags & EF_LARGE_PAYLOAD ? fl_decode_params(event, words, 4, nparams, left) : fl_decode_params(event, words, 2, nparams, left))
+        return -1;
     event->tid = (int64_t)tid;
     event->type = type;
     /* A newer schema may have appended parameters; nobody here knows what they are. */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "convert.h"
+#include "decode.h"
 #include "scap_blocks.h"
 
 #define BLOCK_HEAD 8u
@@ -33,10 +34,11 @@ enum mode {
 };
 
 struct fl_scap {
+    const uint8_t *at, *stop;   /* bytes not yet read, in data */
     uint8_t *data;
-    size_t start, end, room;    /* bytes start … end of data are not yet read */
-    uint64_t offset;            /* of data[start], in the capture */
+    size_t room;
     enum mode mode;
+    int ready;                  /* mode is AT_BLOCK, in a section, and nothing failed: an event may be next */
     uint64_t block_offset;
     uint32_t block_code, block_len, rest;
     const struct fl_block_info *block;
@@ -55,6 +57,7 @@ struct fl_scap *fl_scap_new(void)
         return NULL;
     s->room = 4096;
     s->data = malloc(s->room);
+    s->at = s->stop = s->data;
     s->converter = fl_converter_new();
     if (!s->data || !s->converter) {
         fl_scap_free(s);
@@ -74,13 +77,13 @@ void fl_scap_free(struct fl_scap *s)
 
 int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
 {
-    size_t kept = s->end - s->start;
+    size_t kept = (size_t)(s->stop - s->at);
 
     if (len == 0)
         return FL_OK;
     if (len > SIZE_MAX / 4 - kept)
         return FL_ERR_MEMORY;
-    if (s->room - s->end < len) {
+    if (s->room - (size_t)(s->stop - s->data) < len) {
         if (s->room < kept + len) {
             size_t room = s->room;
             while (room < kept + len)
@@ -88,21 +91,26 @@ int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
             uint8_t *data = malloc(room);
             if (!data)
                 return FL_ERR_MEMORY;
-            if (kept)
-                memcpy(data, s->data + s->start, kept);
+            memcpy(data, s->at, kept);
             free(s->data);
             s->data = data;
             s->room = room;
         } else {
-            memmove(s->data, s->data + s->start, kept);
+            memmove(s->data, s->at, kept);
         }
-        s->start = 0;
-        s->end = kept;
+        s->at = s->data;
+        s->stop = s->data + kept;
     }
-    memcpy(s->data + s->end, bytes, len);
-    s->end += len;
+    memcpy(s->data + (s->stop - s->data), bytes, len);
+    s->stop += len;
     s->stats.bytes += len;
     return FL_OK;
+}
+
+/* The place in the capture of the next byte to read. */
+static uint64_t offset(const struct fl_scap *s)
+{
+    return s->stats.bytes - (uint64_t)(s->stop - s->at);
 }
 
 static int fail(struct fl_scap *s, struct fl_error *error, const char *format, ...) __attribute__((format(printf, 3, 4), cold));
@@ -115,15 +123,10 @@ static int fail(struct fl_scap *s, struct fl_error *error, const char *format, .
     va_end(args);
     fl_fail(&s->failed, FL_ERR_CAPTURE, "capture offset %" PRIu64 ": block %s (0x%" PRIx32 "): %s", s->block_offset,
             s->block ? s->block->name : "of unknown type", s->block_code, why);
+    s->ready = 0;
     if (error)
         *error = s->failed;
     return s->failed.code;
-}
-
-static void pass_over(struct fl_scap *s, size_t bytes)
-{
-    s->start += bytes;
-    s->offset += bytes;
 }
 
 /* ---- events ---- */
@@ -204,7 +207,6 @@ static int event_block(struct fl_scap *s, const uint8_t *body, uint32_t len, uns
     const uint8_t *record = body + head;
     uint32_t room = len - head;
 
-    s->stats.records++;
     memcpy(&type, record + 20, 2);
     if (type >= FL_EV_COUNT) {
         s->stats.unknown++;
@@ -264,11 +266,12 @@ static int begin_block(struct fl_scap *s, struct fl_scap_item *item, struct fl_e
         item->kind = FL_SCAP_SECTION;
         return FL_OK;
     }
-    pass_over(s, BLOCK_HEAD);
+    s->at += BLOCK_HEAD;
     s->stats.blocks++;
     s->rest = s->block_len - BLOCK_HEAD - BLOCK_TAIL;
     s->fdl_head = s->block && s->block->class_ == FL_BLOCK_FDS;
     s->mode = s->block ? IN_TABLE : IN_SKIPPED;
+    s->ready = 0;
     s->stats.skipped_blocks += !s->block;
     return FL_OK;
 }
@@ -284,11 +287,11 @@ static int table_entry(struct fl_scap *s, struct fl_scap_item *item, int *wait, 
     uint32_t window = s->rest < FL_ENTRY_MAX ? s->rest : FL_ENTRY_MAX;
     size_t used = 0;
     char why[128];
-    if (s->end - s->start < window) {
+    if ((size_t)(s->stop - s->at) < window) {
         *wait = 1;
         return FL_OK;
     }
-    const uint8_t *data = s->data + s->start;
+    const uint8_t *data = s->at;
     if (s->fdl_head) {
         if (window < 8)
             return fail(s, error, "too short");
@@ -298,7 +301,7 @@ static int table_entry(struct fl_scap *s, struct fl_scap_item *item, int *wait, 
     } else if (fl_block_entry(s->block, data, window, s->fdl_tid, item, &used, why)) {
         return fail(s, error, "%s", why);
     }
-    pass_over(s, used);
+    s->at += used;
     s->rest -= (uint32_t)used;
     if (!list)
         s->mode = IN_SKIPPED;   /* options */
@@ -311,7 +314,7 @@ static int table_entry(struct fl_scap *s, struct fl_scap_item *item, int *wait, 
     return FL_OK;
 }
 
-int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *error)
+static __attribute__((noinline)) int any_item(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *error)
 {
     item->kind = FL_SCAP_MORE;
     if (s->failed.code) {
@@ -320,15 +323,15 @@ int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *
         return s->failed.code;
     }
     for (;;) {
-        size_t available = s->end - s->start;
-        const uint8_t *data = s->data + s->start;
+        size_t available = (size_t)(s->stop - s->at);
+        const uint8_t *data = s->at;
         int result, wait = 0;
 
         switch (s->mode) {
         case AT_BLOCK:
             if (available < BLOCK_HEAD)
                 return FL_OK;
-            s->block_offset = s->offset;
+            s->block_offset = offset(s);
             memcpy(&s->block_code, data, 4);
             memcpy(&s->block_len, data + 4, 4);
             s->block = fl_block_find(s->block_code);
@@ -348,9 +351,8 @@ int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *
                 return FL_OK;
             if ((result = check_tail(s, data + len - BLOCK_TAIL, error)))
                 return result;
-            s->stats.blocks++;
             s->events_seen = 1;
-            pass_over(s, len);
+            s->at += len;
             if ((result = event_block(s, data + BLOCK_HEAD, len - BLOCK_HEAD - BLOCK_TAIL, version, item, error)))
                 return result < 0 ? result : FL_OK;
             break;
@@ -362,7 +364,7 @@ int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *
             break;
         case IN_SKIPPED: {
             size_t bytes = s->rest < available ? s->rest : available;
-            pass_over(s, bytes);
+            s->at += bytes;
             s->rest -= (uint32_t)bytes;
             if (s->rest)
                 return FL_OK;
@@ -374,11 +376,70 @@ int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *
                 return FL_OK;
             if ((result = check_tail(s, data, error)))
                 return result;
-            pass_over(s, BLOCK_TAIL);
+            s->at += BLOCK_TAIL;
             s->mode = AT_BLOCK;
+            s->ready = s->in_section;
             break;
         }
     }
+}
+
+/* The common case in one go: a complete and correct block of the present version (`head`: bytes before the record, a constant) with an event
+ * of the present schema. -1 if it isn't that: nothing is consumed then, and the general way takes its turn. */
+static inline __attribute__((always_inline)) int plain_event(struct fl_scap *s, struct fl_scap_item *item, const uint8_t *data,
+                                                             size_t available, const uint32_t head)
+{
+    struct fl_event *ev = &item->event;
+    const uint8_t *record = data + head;
+    uint32_t len, again, size, nparams, flags = 0;
+    uint16_t type;
+
+    memcpy(&len, data + 4, 4);
+    if (len > available || len > EVENT_BLOCK_MAX || len < head + FL_RECORD_HEADER + BLOCK_TAIL)
+        return -1;
+    memcpy(&again, data + len - BLOCK_TAIL, 4);
+    memcpy(&size, record + 16, 4);
+    memcpy(&type, record + 20, 2);
+    memcpy(&nparams, record + 22, 4);
+    uint32_t left = size - FL_RECORD_HEADER;        /* a size below the header's wraps, and is too long */
+    if (again != len || left > len - (head + FL_RECORD_HEADER + BLOCK_TAIL) || type >= FL_EV_COUNT)
+        return -1;
+    if (nparams != fl_convert_rows[type].plain || fl_decode_params(ev, record + FL_RECORD_HEADER, 2, nparams, left))
+        return -1;
+    if (head == BLOCK_HEAD + 6)
+        memcpy(&flags, data + BLOCK_HEAD + 2, 4);
+    s->at = data + len;
+    s->events_seen = 1;
+    ev->num = ++s->stats.events;
+    memcpy(&ev->ts, record, 8);
+    memcpy(&ev->tid, record + 8, 8);
+    ev->type = type;
+    memcpy(&ev->cpu, data + BLOCK_HEAD, 2);
+    ev->hidden = flags & 1;
+    ev->nparams = nparams;
+    ev->record = record;
+    ev->size = size;
+    item->kind = FL_SCAP_EVENT;
+    return 0;
+}
+
+int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *error)
+{
+    const uint8_t *data = s->at;
+    size_t available = (size_t)(s->stop - data);
+    uint32_t code;
+
+    if (__builtin_expect(s->ready && available >= BLOCK_HEAD, 1)) {
+        memcpy(&code, data, 4);
+        if (__builtin_expect(code == FL_BLOCK_EV_V2, 1)) {
+            if (__builtin_expect(plain_event(s, item, data, available, BLOCK_HEAD + 2) == 0, 1))
+                return FL_OK;
+        } else if (code == FL_BLOCK_EVF_V2) {
+            if (plain_event(s, item, data, available, BLOCK_HEAD + 6) == 0)
+                return FL_OK;
+        }
+    }
+    return any_item(s, item, error);
 }
 
 int fl_scap_finish(struct fl_scap *s, struct fl_error *error)
@@ -388,11 +449,11 @@ int fl_scap_finish(struct fl_scap *s, struct fl_error *error)
             *error = s->failed;
         return s->failed.code;
     }
-    size_t available = s->end - s->start;
+    size_t available = (size_t)(s->stop - s->at);
     if (s->mode == AT_BLOCK && available < BLOCK_HEAD) {
         if (available == 0 && s->in_section)
             return FL_OK;
-        fl_fail(&s->failed, FL_ERR_CAPTURE, "capture offset %" PRIu64 ": %s", s->offset,
+        fl_fail(&s->failed, FL_ERR_CAPTURE, "capture offset %" PRIu64 ": %s", offset(s),
                 s->stats.bytes == 0 ? "the capture is empty" : s->in_section ? "truncated in a block's head" : "not a .scap capture");
         if (error)
             *error = s->failed;
@@ -405,6 +466,8 @@ int fl_scap_finish(struct fl_scap *s, struct fl_error *error)
 struct fl_scap_stats fl_scap_get_stats(const struct fl_scap *s)
 {
     struct fl_scap_stats stats = s->stats;
+    stats.records = stats.events + stats.stored + stats.dropped + stats.unknown;
+    stats.blocks += stats.records;
     stats.evicted = fl_converter_evicted(s->converter);
     return stats;
 }
