@@ -273,11 +273,11 @@ class _Core:
             schema.require_field(name)
         given = {**_IMPLIED, "evt.num": number, **event}
         values = b"".join(write_value(slot, None if isinstance(slot, TransformSlot) else given.get(str(slot))) for slot in self.program.slots)
-        num, time = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
-        if not isinstance(num, int) or not isinstance(time, int):
+        num, when = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
+        if not isinstance(num, int) or not isinstance(when, int):
             raise TypeError(f"event {number}: evt.num and evt.rawtime are ints")
         for type_id in schema.current_event_ids(type_):
-            self._checked(lib.fl_engine_match_values(self.handle, type_id, num, time, values, len(values), self.error))
+            self._checked(lib.fl_engine_match_values(self.handle, type_id, num, when, values, len(values), self.error))
 
 
 #: What every event of the system-call source has.

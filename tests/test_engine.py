@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: rules over captures and over events given as dicts; policy, errors, statistics."""
+
+import gzip
+import io
+import json
+import pickle
+import threading
+
+import pytest
+
+import falcolib
+from falcolib import Capture, Engine, Priority, RuleSet
+
+RULES = """
+- list: shells
+  items: [bash, sh]
+- macro: spawned
+  condition: evt.type in (execve, execveat)
+- rule: Shell
+  desc: a shell starts
+  condition: spawned and proc.name in (shells)
+  output: shell %proc.name by %proc.pname (%user.uid)
+  priority: NOTICE
+  tags: [process, T1059]
+- rule: Anything executed
+  desc: a program starts
+  condition: spawned
+  output: exec %proc.name %evt.arg.flags %toupper(proc.name)
+  priority: Debug
+"""
+
+BASH = {"evt.type": "execve", "proc.name": "bash", "proc.pname": "nginx", "user.uid": 0, "evt.rawtime": 1_700_000_000_123_456_789}
+
+
+@pytest.fixture
+def rules() -> RuleSet:
+    return RuleSet.parse(RULES, name="rules.yaml")
+
+
+class TestDictEvents:
+    def test_a_rule_matches_an_event_given_as_fields(self, rules: RuleSet) -> None:
+        (alert,) = Engine(rules).run([BASH])
+        assert alert.rule == "Shell"
+        assert alert.priority is Priority.NOTICE
+        assert alert.tags == {"process", "T1059"}
+        assert alert.source == "syscall"
+        assert alert.message == "shell bash by nginx (0)"
+        assert alert.fields == {"proc.name": "bash", "proc.pname": "nginx", "user.uid": 0}
+        assert alert.time == BASH["evt.rawtime"]
+        assert alert.complete
+
+    def test_fields_that_are_not_given_are_absent(self, rules: RuleSet) -> None:
+        (alert,) = Engine(rules).run([{"evt.type": "execve", "proc.name": "sh"}])
+        assert alert.message == "shell sh by <NA> (<NA>)"
+        assert alert.fields["proc.pname"] is None
+
+    def test_events_of_other_types_do_not_match(self, rules: RuleSet) -> None:
+        assert list(Engine(rules).run([{"evt.type": "openat", "proc.name": "bash"}])) == []
+
+    def test_system_calls_without_an_event_of_their_own_are_named_by_the_event(self) -> None:
+        rules = RuleSet.parse("- {rule: r, desc: d, condition: evt.type=sethostname, output: x, priority: INFO}")
+        assert len(list(Engine(rules).run([{"evt.type": "sethostname"}, {"evt.type": "gettid"}]))) == 1
+
+    @pytest.mark.parametrize(
+        ("event", "error", "text"),
+        [
+            ({"proc.name": "bash"}, ValueError, "evt.type"),
+            ({"evt.type": "execvee"}, ValueError, "execve"),
+            ({"evt.type": "execve", "proc.nam": "bash"}, KeyError, "proc.name"),
+            ({"evt.type": "execve", "proc.name": 7}, TypeError, "proc.name"),
+            ({"evt.type": "execve", "user.uid": -1}, ValueError, "user.uid"),
+        ],
+    )
+    def test_mistakes_are_told(self, rules: RuleSet, event: dict[str, object], error: type[Exception], text: str) -> None:
+        with pytest.raises(error, match=text):
+            list(Engine(rules).run([event]))
+
+    def test_a_lone_event_is_not_taken_for_a_list_of_them(self, rules: RuleSet) -> None:
+        with pytest.raises(TypeError, match="list"):
+            list(Engine(rules).run(BASH))           # type: ignore[arg-type]
+
+
+class TestPolicy:
+    def test_first_stops_at_the_first_rule_in_order_of_definition(self, rules: RuleSet) -> None:
+        assert [a.rule for a in Engine(rules, matching="first").run([BASH])] == ["Shell"]
+
+    def test_all_gives_every_rule(self, rules: RuleSet) -> None:
+        assert [a.rule for a in Engine(rules, matching="all").run([BASH])] == ["Shell", "Anything executed"]
+
+    def test_another_policy_is_refused(self, rules: RuleSet) -> None:
+        with pytest.raises(ValueError, match="matching"):
+            Engine(rules, matching="some")          # type: ignore[arg-type]
+
+
+class TestAlertTexts:
+    def test_the_text_line(self, rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TZ", "UTC")
+        (alert,) = Engine(rules, format=falcolib.AlertFormat(time_format_iso_8601=True)).run([BASH])
+        assert str(alert) == "2023-11-14T22:13:20.123456789+0000: Notice shell bash by nginx (0)"
+
+    def test_control_characters_are_escaped_in_text(self) -> None:
+        rules = RuleSet.parse("- {rule: r, desc: d, condition: evt.type=open, output: 'f=%fd.name', priority: INFO}")
+        (alert,) = Engine(rules).run([{"evt.type": "open", "fd.name": 'a\n"\x1b'}])
+        assert str(alert).endswith('Informational f=a\\n\\"\\u001b')
+        assert alert.message == 'f=a\n"\x1b'
+
+    def test_the_json_line(self, rules: RuleSet) -> None:
+        (alert,) = Engine(rules, hostname="host1").run([BASH])
+        line = json.loads(alert.json())
+        assert list(line) == sorted(line)
+        assert line.pop("output").endswith(": Notice shell bash by nginx (0)")
+        assert line == {
+            "hostname": "host1", "priority": "Notice", "rule": "Shell", "source": "syscall", "tags": ["T1059", "process"],
+            "time": "2023-11-14T22:13:20.123456789Z",
+            "output_fields": {"evt.time": 1_700_000_000_123_456_789, "proc.name": "bash", "proc.pname": "nginx", "user.uid": 0},
+        }  # fmt: skip
+
+    def test_transformed_tokens_are_printed_but_left_out_of_output_fields(self, rules: RuleSet) -> None:
+        alert = list(Engine(rules, matching="all").run([BASH]))[1]
+        assert alert.message == "exec bash <NA> BASH"
+        assert set(json.loads(alert.json())["output_fields"]) == {"evt.time", "proc.name", "evt.arg.flags"}
+
+
+class TestCaptures:
+    def test_a_capture_is_replayed(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+        alerts = list(engine.run(Capture(attack1)))
+        assert "Shell" in {a.rule for a in alerts}
+        stats = engine.stats()
+        assert stats.matches == len(alerts) == sum(stats.alerts.values())
+        assert stats.events > 1000
+
+    def test_an_engine_can_run_again(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+        assert [a.json() for a in engine.run(Capture(attack1))] == [a.json() for a in engine.run(Capture(attack1))]
+
+    def test_ids_are_stable_and_unique(self, rules: RuleSet, attack1: object) -> None:
+        ids = [a.id for a in Engine(rules, matching="all").run(Capture(attack1))]
+        assert len(set(ids)) == len(ids)
+        assert ids == [a.id for a in Engine(rules, matching="all").run(Capture(attack1))]
+
+    def test_several_captures_are_merged_by_time(self, rules: RuleSet, attack1: object) -> None:
+        alerts = list(Engine(rules).run([Capture(attack1), Capture(attack1)]))
+        assert [a.time for a in alerts] == sorted(a.time for a in alerts)
+        assert len(alerts) == 2 * len(list(Engine(rules).run(Capture(attack1))))
+
+    def test_a_truncated_capture_gives_its_alerts_and_then_an_error_with_the_offset(self, rules: RuleSet, attack1: object) -> None:
+        data = gzip.decompress(attack1.read_bytes())        # type: ignore[attr-defined]
+        found = []
+        with pytest.raises(falcolib.CaptureError, match=r"offset \d+"):
+            for alert in Engine(rules).run(Capture(io.BytesIO(data[:-5]))):
+                found.append(alert.id)
+        assert found == [a.id for a in Engine(rules).run(Capture(attack1))]
+
+    def test_an_alert_has_its_event(self, rules: RuleSet, attack1: object) -> None:
+        alert = next(iter(Engine(rules).run(Capture(attack1))))
+        assert alert.event.type == "execve"
+        assert alert.event["proc.name"] == alert.fields["proc.name"]
+        assert alert.event.params["res"] == 0
+        with pytest.raises(falcolib.StaleEventError, match=r"fd\.name"):
+            alert.event["fd.name"]
+
+    def test_a_run_can_be_stopped(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules, matching="all")
+        seen = 0
+        for _ in engine.run(Capture(attack1)):
+            seen += 1
+            engine.stop()
+        assert 0 < seen <= len(list(Engine(rules, matching="all").run(Capture(attack1))))
+
+
+class TestEvents:
+    def test_events_without_rules(self, rules: RuleSet, attack1: object) -> None:
+        names = set()
+        for event in Engine(rules).events(Capture(attack1)):
+            if event.type == "openat" and event["fd.name"]:
+                names.add(event["fd.name"])
+                assert event.params["name"]
+        assert "/etc/shadow" in names
+
+    def test_an_event_that_was_left_behind_is_stale(self, rules: RuleSet, attack1: object) -> None:
+        events = Engine(rules).events(Capture(attack1))
+        first = next(events)
+        name = first["proc.name"]
+        next(events)
+        assert first["proc.name"] == name           # was asked for in time
+        with pytest.raises(falcolib.StaleEventError):
+            first["proc.pname"]
+
+    def test_unknown_fields_are_refused(self, rules: RuleSet, attack1: object) -> None:
+        event = next(Engine(rules).events(Capture(attack1)))
+        with pytest.raises(KeyError, match=r"proc\.name"):
+            event["proc.nmae"]
+
+
+class TestPrograms:
+    def test_a_program_is_shared_pickled_and_named_by_its_content(self, rules: RuleSet) -> None:
+        program = falcolib.compile_rules(rules.rules)
+        copy = pickle.loads(pickle.dumps(program))
+        assert copy.hash == program.hash == falcolib.compile_rules(rules.rules).hash
+        assert [a.message for a in Engine(copy).run([BASH])] == [a.message for a in Engine(program).run([BASH])]
+
+    def test_engines_in_threads_share_a_program(self, rules: RuleSet, attack1: object) -> None:
+        program = falcolib.compile_rules(rules.rules)
+        want = [a.id for a in Engine(program).run(Capture(attack1))]
+        found: list[list[str]] = []
+        threads = [threading.Thread(target=lambda: found.append([a.id for a in Engine(program).run(Capture(attack1))])) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [want] * 3
+
+    def test_rules_are_replaced_while_the_engine_lives(self, rules: RuleSet) -> None:
+        engine = Engine(rules)
+        engine.replace(RuleSet.parse("- {rule: other, desc: d, condition: evt.type=execve, output: x, priority: INFO}"))
+        assert [a.rule for a in engine.run([BASH])] == ["other"]
+
+    def test_a_hostile_program_is_refused(self, rules: RuleSet) -> None:
+        program = falcolib.compile_rules(rules.rules)
+        code = bytearray(program.code)
+        code[len(code) // 2 :] = b"\xff" * (len(code) - len(code) // 2)
+        with pytest.raises(falcolib.ProgramError):
+            falcolib.Program.load(bytes(code))
+
+
+def test_regular_expressions_match_the_whole_text_in_linear_time() -> None:
+    rules = RuleSet.parse('- {rule: r, desc: d, condition: evt.type=open and fd.name regex "(a+)+b?[[:digit:]]", output: x, priority: INFO}')
+    engine = Engine(rules)
+    events = [{"evt.type": "open", "fd.name": name} for name in ("aab1", "aab12", "xaab1", "a" * 50_000)]
+    assert [a.event.num for a in engine.run(events)] == [1]
