@@ -15,11 +15,11 @@ struct fl_program;
 /* What a register is filled from. */
 struct fl_slot {
     uint8_t kind;               /* enum fl_kind of its values (of the elements, for lists and ANY slots) */
-    uint8_t transform;          /* 0: a field; else which transformer */
+    uint8_t transform;          /* 0: a field; else a transformer of ops.def */
     uint16_t field;             /* enum fl_field_id */
     struct fl_field_argument argument;
     uint16_t flags;             /* FF_LIST, FF_ANY (only without an argument), FF_EITHER */
-    /* inputs of a transformer: the implementer's */
+    uint32_t first_input, inputs;       /* of a transformer: rows of the program's table */
 };
 
 struct fl_program *fl_program_new(const void *bytes, size_t len, struct fl_error *error);      /* verifies; copies the bytes */

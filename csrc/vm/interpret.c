@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine.h"
+
+#define RUNS_MAX 0x7fffffffu
+
+struct fl_vm *fl_vm_new(const struct fl_program *program, struct fl_strings *strings, fl_regex *regex, void *handle, struct fl_error *error)
+{
+    size_t rules = program->rows[TABLE_RULES], slots = program->rows[TABLE_SLOTS], outcomes = program->rows[TABLE_MEMOS];
+    struct fl_vm *vm = calloc(1, sizeof *vm + (rules + 63) / 64 * sizeof vm->bits[0]);
+
+    (void)strings;
+    if (vm) {
+        vm->program = program;
+        vm->regex = regex;
+        vm->handle = handle;
+        vm->registers = calloc(slots + 1, sizeof *vm->registers);
+        vm->outcomes = calloc(outcomes + 1, sizeof *vm->outcomes);
+        vm->matched = calloc(rules + 1, sizeof *vm->matched);
+        vm->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+        if (vm->registers && vm->outcomes && vm->matched && vm->c_locale)
+            return vm;
+    }
+    fl_vm_free(vm);
+    fl_fail(error, FL_ERR_MEMORY, "out of memory");
+    return NULL;
+}
+
+void fl_vm_free(struct fl_vm *vm)
+{
+    if (!vm)
+        return;
+    if (vm->c_locale)
+        freelocale(vm->c_locale);
+    free(vm->registers);
+    free(vm->outcomes);
+    free(vm->matched);
+    free(vm);
+}
+
+/* ---- registers ---- */
+
+bool fl_vm_settle(struct fl_value *v, uint8_t kind)
+{
+    static const uint16_t same[FL_LIST + 1] = {
+        [FL_BOOL] = KINDS_NUMBER, [FL_I64] = KINDS_NUMBER, [FL_U64] = KINDS_NUMBER, [FL_F64] = KINDS_F64,
+        [FL_STR] = KINDS_TEXT, [FL_BYTES] = KINDS_TEXT, [FL_IP] = 1 << FL_IP | KINDS_NET, [FL_NET] = 1 << FL_IP | KINDS_NET,
+    };
+    if (v->kind > FL_LIST || !(1u << v->kind & same[kind]))
+        return false;
+    if (v->kind < FL_STR) {
+        v->len = 0;
+        v->str = NULL;
+    } else if (!v->s) {
+        v->s = "";
+        v->len = 0;
+    }
+    v->kind = kind;
+    return true;
+}
+
+const struct fl_value *fl_vm_fill(struct fl_vm *vm, uint32_t slot)
+{
+    const struct fl_slot *s = &vm->program->slots[slot];
+    struct fl_register *r = &vm->registers[slot];
+    bool list = s->flags & (FF_LIST | FF_ANY | FF_EITHER);
+
+    if (!(s->transform ? fl_vm_transform(vm, s, &r->value) : vm->fill(vm->context, slot, s, &r->value))
+        || !(r->value.kind == FL_LIST ? list : fl_vm_settle(&r->value, s->kind)))
+        r->value.kind = FL_ABSENT;
+    r->run = vm->run;
+    return &r->value;
+}
+
+const struct fl_value *fl_vm_value(struct fl_vm *vm, uint32_t slot) { return fl_vm_register(vm, slot); }
+
+/* ---- the run ---- */
+
+static void begin(struct fl_vm *vm, fl_fill *fill, void *context, struct fl_scratch *scratch)
+{
+    vm->fill = fill;
+    vm->context = context;
+    vm->scratch = scratch;
+    vm->failure = FL_OK;
+    vm->count = 0;
+    if (vm->run++ < RUNS_MAX)
+        return;
+    /* The numbers are used up: once in two thousand million events. */
+    memset(vm->registers, 0, vm->program->rows[TABLE_SLOTS] * sizeof *vm->registers);
+    memset(vm->outcomes, 0, vm->program->rows[TABLE_MEMOS] * sizeof *vm->outcomes);
+    vm->run = 1;
+}
+
+/* The rules whose bits are set, in order; clears them. */
+static int collect(struct fl_vm *vm)
+{
+    for (uint32_t word = 0; word < (vm->program->rows[TABLE_RULES] + 63) / 64; word++) {
+        for (uint64_t bits = vm->bits[word]; bits; bits &= bits - 1)
+            vm->matched[vm->count++] = word * 64 + (uint32_t)__builtin_ctzll(bits);
+        vm->bits[word] = 0;
+    }
+    return (int)vm->count;
+}
+
+static bool test(struct fl_vm *vm, const struct fl_instr *in)
+{
+    const struct fl_program *p = vm->program;
+    const struct fl_value *v = fl_vm_register(vm, in->slot);
+
+    if (v->kind == FL_ABSENT)
+        return false;
+    if (in->flags & FLAG_EACH)
+        return fl_test_each(vm, in, v);
+    switch (fl_ops[in->op].operand) {
+    case OPERAND_NONE: return true;         /* exists */
+    case OPERAND_VALUE: return fl_compare(vm, in->op, v, &p->constants[in->operand]);
+    case OPERAND_PATTERN: return fl_compare_pattern(vm, v, in->operand);
+    default: return fl_compare_list(vm, in->op, v, &p->lists[in->operand]);
+    }
+}
+
+/* Runs a section; whether a rule is true. A gate is left to where it was entered, which depth and returns tell. */
+static bool run(struct fl_vm *vm, uint32_t pc)
+{
+    const struct fl_program *p = vm->program;
+    const struct fl_instr *in;
+    uint32_t returns[FL_GATE_DEPTH], depth = 0;
+    bool any = false, outcome;
+
+    for (;;) {
+        in = &p->code[pc];
+        if (in->memo && vm->outcomes[in->memo - 1] >> 1 == vm->run) {
+            outcome = vm->outcomes[in->memo - 1] & 1;
+            goto jump;
+        }
+        switch (in->op) {
+        case OP_STOP:
+            return any;
+        case OP_RULE:
+            vm->bits[in->operand / 64] |= 1ull << in->operand % 64;
+            any = true;
+            pc++;
+            continue;
+        case OP_JUMP:
+            pc = in->target;
+            continue;
+        case OP_GATE:
+            if (vm->outcomes[in->operand] >> 1 == vm->run) {
+                outcome = vm->outcomes[in->operand] & 1;
+                goto jump;
+            }
+            returns[depth++] = pc;
+            pc = p->gates[in->operand].first;
+            continue;
+        case OP_FALSE: case OP_TRUE:
+            outcome = in->op == OP_TRUE;
+            pc = returns[--depth];
+            in = &p->code[pc];
+            vm->outcomes[in->operand] = vm->run << 1 | outcome;
+            goto jump;
+        default:
+            outcome = test(vm, in);
+            if (in->memo)
+                vm->outcomes[in->memo - 1] = vm->run << 1 | outcome;
+        }
+    jump:
+        pc = outcome == (in->flags & FLAG_IF) ? in->target : pc + 1;
+    }
+}
+
+int fl_vm_run(struct fl_vm *vm, unsigned type, fl_fill *fill, void *context, struct fl_scratch *scratch, struct fl_error *error)
+{
+    const struct fl_program *p = vm->program;
+
+    begin(vm, fill, context, scratch);
+    if (!fl_program_wants(p, type))
+        return 0;
+    int count = run(vm, p->sections[p->types[type] - 1].first) ? collect(vm) : 0;
+    if (vm->failure)
+        return fl_fail(error, vm->failure, "a regular expression could not be tested");
+    return count;
+}
+
+const uint32_t *fl_vm_true(const struct fl_vm *vm, uint32_t *count)
+{
+    *count = vm->count;
+    return vm->matched;
+}
