@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What kind of event it is, how it ended, and what it did to its descriptor: evt.type, evt.category, evt.res, evt.is_*, evt.count.*,
+ * evt.buflen.*. The parameters are evt_args.c's.
+ */
+#include "extract.h"
+
+int fl_param_named(const struct fl_event_info *info, const char *name, size_t len)
+{
+    for (int i = 0; i < info->nparams; i++)
+        if (!strncmp(info->params[i].name, name, len) && !info->params[i].name[len])
+            return i;
+    return -1;
+}
+
+static bool is_generic(const struct fl_view *view) { return view->ev->type == FL_EV_GENERIC_X || view->ev->type == FL_EV_GENERIC_E; }
+
+bool fl_result(const struct fl_view *view, int64_t *result)
+{
+    const struct fl_event *ev = view->ev;
+    if (!(fl_info(view)->category & EC_SYSCALL) || !fl_event_is_exit(ev->type) || is_generic(view) || !fl_param_present(ev, 0))
+        return false;
+    enum fl_kind kind = fl_kind_of_type(fl_info(view)->nparams ? fl_info(view)->params[0].type : FL_T_NONE);
+    if (kind == FL_I64)
+        *result = fl_param_i64(ev, 0);
+    else if (kind == FL_U64)
+        *result = (int64_t)fl_param_u64(ev, 0);
+    else
+        return false;
+    return true;
+}
+
+/* ---- the type ---- */
+
+/* A generic event is named after its system call; the number of a call that the schema doesn't know is all there is of it. */
+static bool type_name(const struct fl_view *view, struct fl_value *out)
+{
+    const struct fl_event *ev = view->ev;
+    if (is_generic(view)) {
+        unsigned id = fl_param_u16(ev, FL_P(GENERIC_X, ID));
+        return fl_set_lit(out, id < FL_SC_LIMIT && fl_syscalls[id].name ? fl_syscalls[id].name : "unknown");
+    }
+    if (ev->type == FL_EV_ASYNCEVENT_E)
+        return fl_set_slice(out, fl_param_text(ev, FL_P(ASYNCEVENT_E, name)));
+    return fl_set_lit(out, fl_info(view)->name);
+}
+
+EXTRACT(evt_type) { return type_name(view, out); }
+EXTRACT(syscall_type) { return fl_info(view)->category & EC_SYSCALL ? type_name(view, out) : false; }
+
+EXTRACT(evt_type_is)
+{
+    struct fl_value name;
+    if (!arg->has_key || !type_name(view, &name))
+        return false;
+    return fl_set_u64(out, name.len == arg->key_len && !memcmp(name.s, arg->key, name.len));
+}
+
+EXTRACT(evt_dir) { return fl_set_lit(out, fl_event_is_exit(view->ev->type) ? "<" : ">"); }
+EXTRACT(evt_cpu) { return fl_set_i64(out, (int16_t)view->ev->cpu); }
+EXTRACT(evt_count) { return fl_set_u64(out, 1); }
+EXTRACT(evt_count_exit) { return fl_event_is_exit(view->ev->type) ? fl_set_u64(out, 1) : false; }
+
+static bool is_procinfo(const struct fl_view *view) { return view->ev->type == FL_EV_PROCINFO_E; }
+
+EXTRACT(evt_count_threadinfo) { return is_procinfo(view) ? fl_set_u64(out, 1) : false; }
+EXTRACT(evt_count_procinfo)
+{
+    const struct fl_thread *thread = fl_thread_of(view);
+    return is_procinfo(view) && thread && thread->tid == thread->pid ? fl_set_u64(out, 1) : false;
+}
+
+/* ---- the category: of input and output, the kind of the descriptor ---- */
+
+static const char *io_category(const struct fl_fd *fd)
+{
+    switch (fd ? fd->type : FL_FD_UNKNOWN) {
+    case FL_FD_FILE: case FL_FD_FILE_V2: case FL_FD_DIRECTORY:
+        return "file";
+    case FL_FD_IPV4_SOCK: case FL_FD_IPV6_SOCK: case FL_FD_IPV4_SERVSOCK: case FL_FD_IPV6_SERVSOCK:
+        return "net";
+    case FL_FD_FIFO: case FL_FD_UNIX_SOCK: case FL_FD_EVENT: case FL_FD_SIGNALFD: case FL_FD_INOTIFY: case FL_FD_USERFAULTFD:
+        return "ipc";
+    default:
+        return "unknown";
+    }
+}
+
+EXTRACT(evt_category)
+{
+    static const char *const names[] = {"unknown", "other", "file", "net", "IPC", "memory", "process", "sleep", "system", "signal", "user",
+                                        "time", "processing"};
+    static const struct { unsigned bit; const char *name; } classes[] = {
+        {EC_WAIT, "wait"}, {EC_SCHEDULER, "scheduler"}, {EC_INTERNAL, "internal"}, {EC_SYSCALL, "syscall"}, {EC_TRACEPOINT, "tracepoint"},
+        {EC_PLUGIN, "plugin"}, {EC_METAEVENT, "meta"},
+    };
+    unsigned category = fl_info(view)->category, kind = category & EC_MASK;
+    if (kind == EC_IO_READ || kind == EC_IO_WRITE || kind == EC_IO_OTHER)
+        return fl_set_lit(out, io_category(view->now->fd));
+    if (kind == EC_UNKNOWN)
+        for (unsigned i = 0; i < sizeof classes / sizeof *classes; i++)
+            if (category & classes[i].bit)
+                return fl_set_lit(out, classes[i].name);
+    return fl_set_lit(out, kind < sizeof names / sizeof *names ? names[kind] : "unknown");
+}
+
+/* ---- the result ---- */
+
+EXTRACT(evt_rawres)
+{
+    int64_t result;
+    return fl_result(view, &result) ? fl_set_i64(out, result) : false;
+}
+
+EXTRACT(evt_failed)
+{
+    int64_t result;
+    return fl_result(view, &result) ? fl_set_bool(out, result < 0) : false;
+}
+
+EXTRACT(evt_res)
+{
+    int64_t result;
+    if (!fl_result(view, &result))
+        return false;
+    if (result >= 0)
+        return fl_set_lit(out, "SUCCESS");
+    const char *name = fl_errno_name(-result);
+    return fl_set_lit(out, name ? name : "");
+}
+
+/* ---- errors, counted by what they were about ---- */
+
+static bool error_count(const struct fl_view *view, struct fl_value *out)
+{
+    int64_t result;
+    return fl_result(view, &result) ? fl_set_u64(out, result < 0) : false;
+}
+
+static bool about_file(const struct fl_view *view)
+{
+    switch (view->ev->type) {
+    case FL_EV_OPEN_X: case FL_EV_CREAT_X: case FL_EV_OPENAT_X: case FL_EV_OPENAT_2_X: case FL_EV_OPENAT2_X: case FL_EV_OPEN_BY_HANDLE_AT_X:
+        return true;
+    }
+    const struct fl_fd *fd = view->now->fd;
+    return fd && (fl_fd_is_file(fd) || fd->type == FL_FD_DIRECTORY);
+}
+
+static bool about_net(const struct fl_view *view)
+{
+    switch (view->ev->type) {
+    case FL_EV_ACCEPT_X: case FL_EV_ACCEPT_5_X: case FL_EV_ACCEPT4_X: case FL_EV_ACCEPT4_5_X: case FL_EV_ACCEPT4_6_X: case FL_EV_CONNECT_X:
+        return true;
+    }
+    const struct fl_fd *fd = view->now->fd;
+    return fd && fl_fd_is_socket(fd);
+}
+
+static bool about_memory(const struct fl_view *view) { return (fl_info(view)->category & EC_MASK) == EC_MEMORY; }
+
+EXTRACT(evt_count_error) { return error_count(view, out); }
+EXTRACT(evt_count_error_file) { return about_file(view) && error_count(view, out); }
+EXTRACT(evt_count_error_net) { return about_net(view) && error_count(view, out); }
+EXTRACT(evt_count_error_memory) { return about_memory(view) && error_count(view, out); }
+EXTRACT(evt_count_error_other) { return !about_file(view) && !about_net(view) && !about_memory(view) && error_count(view, out); }
+
+/* ---- input and output ---- */
+
+enum { READS = EF_READS_FROM_FD, WRITES = EF_WRITES_TO_FD };
+
+EXTRACT(evt_is_io) { return fl_set_bool(out, fl_flags_of(view) & (READS | WRITES)); }
+EXTRACT(evt_is_io_read) { return fl_set_bool(out, fl_flags_of(view) & READS); }
+EXTRACT(evt_is_io_write) { return fl_set_bool(out, fl_flags_of(view) & WRITES); }
+EXTRACT(evt_is_wait) { return fl_set_bool(out, fl_flags_of(view) & EF_WAITS); }
+
+EXTRACT(evt_io_dir)
+{
+    unsigned flags = fl_flags_of(view);
+    return flags & READS ? fl_set_lit(out, "read") : flags & WRITES ? fl_set_lit(out, "write") : false;
+}
+
+EXTRACT(evt_is_syslog)
+{
+    const struct fl_fd *fd = fl_flags_of(view) & WRITES ? view->now->fd : NULL;
+    return fl_set_bool(out, fd && memmem(fd->name->data, fd->name->len, "/dev/log", 8));
+}
+
+/* The bytes that a call read or wrote, where its descriptor is of the kind asked for. */
+static bool transferred(const struct fl_view *view, bool file, bool net, unsigned directions, struct fl_value *out)
+{
+    int64_t result;
+    const struct fl_fd *fd = view->now->fd;
+    if (!(fl_flags_of(view) & directions) || !fl_result(view, &result) || result < 0)
+        return false;
+    if ((file && !(fd && fl_fd_is_file(fd))) || (net && !(fd && fl_fd_is_socket(fd))))
+        return false;
+    return fl_set_u64(out, (uint64_t)result);
+}
+
+EXTRACT(evt_buflen) { return transferred(view, false, false, READS | WRITES, out); }
+EXTRACT(evt_buflen_in) { return transferred(view, false, false, READS, out); }
+EXTRACT(evt_buflen_out) { return transferred(view, false, false, WRITES, out); }
+EXTRACT(evt_buflen_file) { return transferred(view, true, false, READS | WRITES, out); }
+EXTRACT(evt_buflen_file_in) { return transferred(view, true, false, READS, out); }
+EXTRACT(evt_buflen_file_out) { return transferred(view, true, false, WRITES, out); }
+EXTRACT(evt_buflen_net) { return transferred(view, false, true, READS | WRITES, out); }
+EXTRACT(evt_buflen_net_in) { return transferred(view, false, true, READS, out); }
+EXTRACT(evt_buflen_net_out) { return transferred(view, false, true, WRITES, out); }
+
+/* ---- opened files ---- */
+
+enum {                          /* numbers of the table file_flags */
+    O_READ = 1, O_WRITE = 2, O_MAKE = 4, O_TEMPORARY = 0x2000, O_MADE = 0x4000,
+    EXECUTABLE = 0111,
+};
+
+/* The flags and mode of an open. `mode` is 0 where the call has none. */
+static bool opened(const struct fl_view *view, uint32_t *flags, uint32_t *mode)
+{
+    const struct fl_event *ev = view->ev;
+    switch (ev->type) {
+    case FL_EV_OPEN_X:
+        *flags = fl_param_u32(ev, FL_P(OPEN_X, flags)), *mode = fl_param_u32(ev, FL_P(OPEN_X, mode));
+        return true;
+    case FL_EV_OPENAT_2_X:
+        *flags = fl_param_u32(ev, FL_P(OPENAT_2_X, flags)), *mode = fl_param_u32(ev, FL_P(OPENAT_2_X, mode));
+        return true;
+    case FL_EV_OPENAT2_X:
+        *flags = fl_param_u32(ev, FL_P(OPENAT2_X, flags)), *mode = fl_param_u32(ev, FL_P(OPENAT2_X, mode));
+        return true;
+    case FL_EV_OPEN_BY_HANDLE_AT_X:
+        *flags = fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, flags)), *mode = 0;
+        return true;
+    default:
+        return false;
+    }
+}
+
+EXTRACT(evt_is_open_read)
+{
+    uint32_t flags, mode;
+    return fl_set_bool(out, opened(view, &flags, &mode) && (flags & O_READ));
+}
+
+EXTRACT(evt_is_open_write)
+{
+    uint32_t flags, mode;
+    return fl_set_bool(out, opened(view, &flags, &mode) && (flags & O_WRITE));
+}
+
+EXTRACT(evt_is_open_exec)
+{
+    uint32_t flags, mode;
+    if (view->ev->type == FL_EV_CREAT_X)
+        return fl_set_bool(out, fl_param_u32(view->ev, FL_P(CREAT_X, mode)) & EXECUTABLE);
+    return fl_set_bool(out, opened(view, &flags, &mode) && (flags & (O_TEMPORARY | O_MAKE)) && (mode & EXECUTABLE));
+}
+
+EXTRACT(evt_is_open_create)
+{
+    uint32_t flags, mode;
+    if (!opened(view, &flags, &mode))
+        return fl_set_bool(out, false);
+    return fl_set_bool(out, (flags & O_MADE) || ((flags & O_TEMPORARY) && fl_param_i64(view->ev, 0) >= 0));
+}
+
+/* ---- events that an orchestrator's agent once put into captures: "Event: start; ID: 0123…; name: web; Image: nginx" ---- */
+
+static bool infra(const struct fl_view *view, const char *key, uint32_t longest, struct fl_value *out)
+{
+    if (view->ev->type != FL_EV_INFRASTRUCTURE_EVENT_E)
+        return false;
+    struct fl_slice text = fl_param_text(view->ev, FL_P(INFRASTRUCTURE_EVENT_E, description));
+    size_t keylen = strlen(key);
+    const char *at = text.data, *end = text.data + text.len;
+    while (at < end) {
+        const char *stop = memchr(at, ';', (size_t)(end - at));
+        if (!stop)
+            stop = end;
+        while (at < stop && *at == ' ')
+            at++;
+        if ((size_t)(stop - at) > keylen && !memcmp(at, key, keylen) && at[keylen] == ':') {
+            at += keylen + 1;
+            while (at < stop && *at == ' ')
+                at++;
+            uint32_t len = (uint32_t)(stop - at);
+            return fl_set_str(out, at, len < longest ? len : longest);
+        }
+        at = stop + 1;
+    }
+    return false;
+}
+
+EXTRACT(evt_infra_docker_name) { return infra(view, "Event", UINT32_MAX, out); }
+EXTRACT(evt_infra_docker_container_id) { return infra(view, "ID", 12, out); }
+EXTRACT(evt_infra_docker_container_name) { return infra(view, "name", UINT32_MAX, out); }
+EXTRACT(evt_infra_docker_container_image) { return infra(view, "Image", UINT32_MAX, out); }

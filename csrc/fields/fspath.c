@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Paths: the absolute path of a parameter; fs.path.*, the paths that a call of the file system worked on; evt.abspath.
+ */
+#include "extract.h"
+
+/* What a relative path of parameter i starts from. */
+static bool base_of(const struct fl_view *view, unsigned i, char *base, uint32_t *len)
+{
+    const struct fl_param_info *row = &fl_info(view)->params[i];
+    const struct fl_thread *thread = fl_thread_of(view);
+    const struct fl_str *dir;
+    bool slash = false;
+    if (!thread)
+        return false;
+    int64_t at = row->at >= 0 ? fl_param_i64(view->ev, (unsigned)row->at) : FL_AT_FDCWD;
+    if (at == FL_AT_FDCWD) {
+        dir = fl_thread_main(thread)->cwd;
+    } else {
+        const struct fl_fds *fds = fl_thread_fds(thread);
+        const struct fl_fd *fd = fds ? fl_fd_find(fds, at) : NULL;
+        if (!fd) {
+            memcpy(base, "<UNKNOWN>", 9);
+            *len = 9;
+            return true;
+        }
+        dir = fd->name;
+        slash = !dir->len || dir->data[dir->len - 1] != '/';
+    }
+    *len = dir->len < FL_PATH_MAX ? dir->len : FL_PATH_MAX;      /* too long for a path, then, by join's own limit */
+    memcpy(base, dir->data, *len);
+    if (slash && *len < FL_PATH_MAX)
+        base[(*len)++] = '/';
+    return true;
+}
+
+bool fl_path_resolve(const struct fl_view *view, unsigned i, char *path, uint32_t *len)
+{
+    struct fl_slice s = fl_param_text(view->ev, i);
+    char base[FL_PATH_MAX];
+    uint32_t base_len = 0;
+    if (s.len && s.data[0] != '/' && !base_of(view, i, base, &base_len))
+        return false;
+    *len = fl_path_join(path, base, base_len, s.data, s.len);
+    return true;
+}
+
+bool fl_param_path(const struct fl_view *view, unsigned i, struct fl_slice *out)
+{
+    char path[FL_PATH_MAX];
+    uint32_t len;
+    if (!fl_param_present(view->ev, i) || !fl_path_resolve(view, i, path, &len))
+        return false;
+    char *taken = fl_scratch_take(view->scratch, len);
+    if (!taken)
+        return false;
+    memcpy(taken, path, len);
+    *out = (struct fl_slice){taken, len};
+    return true;
+}
+
+/* ---- fs.path.* ---- */
+
+enum role { NAME, SOURCE, TARGET };
+
+#define NONE 0xff
+
+/* Which parameters are the paths of a call: one, or a source and a target. FD: the name of the descriptor. */
+struct paths { uint8_t param[3]; bool fd; };
+
+#define ONE(event, p) case FL_EV_##event: *paths = (struct paths){{FL_P(event, p), NONE, NONE}, false}; return true
+#define TWO(event, from, to) case FL_EV_##event: *paths = (struct paths){{NONE, FL_P(event, from), FL_P(event, to)}, false}; return true
+#define OF_FD(event) case FL_EV_##event: *paths = (struct paths){{NONE, NONE, NONE}, true}; return true
+
+static bool paths_of(unsigned type, struct paths *paths)
+{
+    switch (type) {
+    ONE(OPEN_X, name);
+    ONE(OPENAT_2_X, name);
+    ONE(OPENAT2_X, name);
+    ONE(MKDIR_2_X, path);
+    ONE(MKDIRAT_X, path);
+    ONE(RMDIR_2_X, path);
+    ONE(UNLINK_2_X, path);
+    ONE(UNLINKAT_2_X, name);
+    ONE(UMOUNT_1_X, name);
+    ONE(UMOUNT2_X, name);
+    ONE(CHMOD_X, filename);
+    ONE(FCHMODAT_X, filename);
+    ONE(CHOWN_X, path);
+    ONE(LCHOWN_X, path);
+    ONE(FCHOWNAT_X, pathname);
+    ONE(QUOTACTL_X, special);
+    OF_FD(FCHMOD_X);
+    OF_FD(FCHOWN_X);
+    TWO(RENAME_X, oldpath, newpath);
+    TWO(RENAMEAT_X, oldpath, newpath);
+    TWO(RENAMEAT2_X, oldpath, newpath);
+    TWO(LINK_2_X, newpath, oldpath);
+    TWO(LINKAT_2_X, newpath, oldpath);
+    TWO(SYMLINK_X, linkpath, target);
+    TWO(SYMLINKAT_X, linkpath, target);
+    TWO(MOUNT_X, dev, dir);
+    default:
+        return false;
+    }
+}
+
+static bool is_open(unsigned type) { return type == FL_EV_OPEN_X || type == FL_EV_OPENAT_2_X || type == FL_EV_OPENAT2_X; }
+
+static bool fs_path(const struct fl_view *view, enum role role, bool raw, struct fl_value *out)
+{
+    const struct fl_event *ev = view->ev;
+    struct paths paths;
+    if (!paths_of(ev->type, &paths))
+        return false;
+    if (!is_open(ev->type) && fl_param_i64(ev, 0) != 0)
+        return false;           /* it failed */
+    if (paths.fd) {
+        const struct fl_fd *fd = role == NAME ? fl_fd_of(view) : NULL;
+        return fd && fl_set_interned(out, fd->name);
+    }
+    unsigned i = paths.param[role];
+    if (i == NONE || !fl_param_present(ev, i))
+        return false;
+    if (raw)
+        return fl_set_slice(out, fl_param_text(ev, i));
+    struct fl_slice path;
+    return fl_param_path(view, i, &path) && fl_set_slice(out, path);
+}
+
+EXTRACT(fs_path_name) { return fs_path(view, NAME, false, out); }
+EXTRACT(fs_path_nameraw) { return fs_path(view, NAME, true, out); }
+EXTRACT(fs_path_source) { return fs_path(view, SOURCE, false, out); }
+EXTRACT(fs_path_sourceraw) { return fs_path(view, SOURCE, true, out); }
+EXTRACT(fs_path_target) { return fs_path(view, TARGET, false, out); }
+EXTRACT(fs_path_targetraw) { return fs_path(view, TARGET, true, out); }
+
+/* ---- evt.abspath: paths given with a directory descriptor. The first, or "src"; "dst": the second ---- */
+
+EXTRACT(evt_abspath)
+{
+    const struct fl_event_info *info = fl_info(view);
+    unsigned skip = arg->has_key && arg->key_len == 3 && !memcmp(arg->key, "dst", 3);
+    for (unsigned i = 0; i < info->nparams; i++) {
+        if (info->params[i].type != FL_T_FSRELPATH || info->params[i].at < 0 || skip--)
+            continue;
+        struct fl_slice path;
+        return fl_param_path(view, i, &path) && fl_set_slice(out, path);
+    }
+    return false;
+}
