@@ -37,7 +37,8 @@ def core() -> FFI:
     sources = sorted(str(p) for p in CSRC.glob("*/*.c") if p.parts[1] != "bpf")
     compile_, link = switches()
     ffi.set_source("falcolib._falcolib", '#include "falcolib.h"', sources=sources, include_dirs=[str(CSRC)],
-                   extra_compile_args=compile_, extra_link_args=link, depends=sorted(map(str, [*CSRC.glob("**/*.h"), *CSRC.glob("**/*.def")])))
+                   extra_compile_args=compile_, extra_link_args=link,
+                   depends=sorted(map(str, [*CSRC.glob("**/*.h"), *CSRC.glob("**/*.def")])))
     return ffi
 
 
@@ -57,4 +58,5 @@ if __name__ == "__main__":
             for rules in sorted(pathlib.Path("rules").glob("*.yaml")):
                 shutil.copy(rules, target)
 
-    setup(cffi_modules=["setup.py:ffibuilder"], cmdclass={"build_py": BuildWithRules}, options={"bdist_wheel": {"py_limited_api": "cp310"}})
+    setup(cffi_modules=["setup.py:ffibuilder"], cmdclass={"build_py": BuildWithRules},
+          options={"bdist_wheel": {"py_limited_api": "cp310"}})

@@ -10,6 +10,7 @@ FLOORS = {"alerts": 0.0, "fields": 0.0, "filters": 0.0, "rules": 0.0}
 
 
 def main() -> int:
+    """1 if a suite is below its floor."""
     check = sys.argv[1]
     short = []
     for suite, floor in FLOORS.items():

@@ -2,8 +2,8 @@
 """What replaying a capture costs, next to Falco.
 
 Instructions are callgrind's: the whole process, minus the same on an empty capture, over the number of events: the figure holds on any
-machine. Times are CPU seconds of whole processes, the least of five, in units of `gzip -dc` on the same capture in the same run. Falco's figures
-(0.44.1, mix1.scap, plain file) were recorded once; the bias of the comparison: Falco's process wrote no alerts through Python.
+machine. Times are CPU seconds of whole processes, the least of five, in units of `gzip -dc` on the same capture in the same run. Falco's
+figures (0.44.1, mix1.scap, plain file) were recorded once; the bias of the comparison: Falco's process wrote no alerts through Python.
 
     python benchmarks/replay.py [--capture FILE.scap] [--no-callgrind]
 """
@@ -79,7 +79,8 @@ def main() -> None:
             units = (cpu(full) - startup) / unit
             count = (instructions(full) - instructions(start)) / events if counting else None
             falco_units, falco_count = FALCO.get(name, (None, None)) if capture.name == "mix1.scap" else (None, None)
-            print(f"{name:30} {units:10.2f} {falco_units or '':>6} {count and round(count) or '':>20} {falco_count or '':>6} {startup:11.2f}", flush=True)
+            row = f"{name:30} {units:10.2f} {falco_units or '':>6} {round(count) if count else '':>20} {falco_count or '':>6} {startup:11.2f}"
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

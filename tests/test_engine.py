@@ -148,9 +148,13 @@ class TestCaptures:
     def test_a_truncated_capture_gives_its_alerts_and_then_an_error_with_the_offset(self, rules: RuleSet, attack1: object) -> None:
         data = gzip.decompress(attack1.read_bytes())        # type: ignore[attr-defined]
         found = []
-        with pytest.raises(falcolib.CaptureError, match=r"offset \d+"):
+
+        def run() -> None:
             for alert in Engine(rules).run(Capture(io.BytesIO(data[:-5]))):
                 found.append(alert.id)
+
+        with pytest.raises(falcolib.CaptureError, match=r"offset \d+"):
+            run()
         assert found == [a.id for a in Engine(rules).run(Capture(attack1))]
 
     def test_an_alert_has_its_event(self, rules: RuleSet, attack1: object) -> None:
@@ -205,7 +209,11 @@ class TestPrograms:
         program = falcolib.compile_rules(rules.rules)
         want = [a.id for a in Engine(program).run(Capture(attack1))]
         found: list[list[str]] = []
-        threads = [threading.Thread(target=lambda: found.append([a.id for a in Engine(program).run(Capture(attack1))])) for _ in range(3)]
+
+        def run() -> None:
+            found.append([a.id for a in Engine(program).run(Capture(attack1))])
+
+        threads = [threading.Thread(target=run) for _ in range(3)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -226,7 +234,8 @@ class TestPrograms:
 
 
 def test_regular_expressions_match_the_whole_text_in_linear_time() -> None:
-    rules = RuleSet.parse('- {rule: r, desc: d, condition: evt.type=open and fd.name regex "(a+)+b?[[:digit:]]", output: x, priority: INFO}')
+    condition = 'evt.type=open and fd.name regex "(a+)+b?[[:digit:]]"'
+    rules = RuleSet.parse(f"- {{rule: r, desc: d, condition: {condition!r}, output: x, priority: INFO}}")
     engine = Engine(rules)
     events = [{"evt.type": "open", "fd.name": name} for name in ("aab1", "aab12", "xaab1", "a" * 50_000)]
     assert [a.event.num for a in engine.run(events)] == [1]

@@ -6,13 +6,17 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from ._falcolib import ffi, lib
-
 from .errors import CaptureError, FalcolibError, ProgramError
 
 __all__ = ["check", "error_text", "ffi", "lib", "raise_error"]
 
 _MEMORY, _CAPTURE, _PROGRAM, _ARGUMENT, _EXTENSION = -1, -2, -3, -4, -5
-_EXCEPTIONS: dict[int, type[Exception]] = {_CAPTURE: CaptureError, _PROGRAM: ProgramError, _ARGUMENT: ValueError, _EXTENSION: FalcolibError}
+_EXCEPTIONS: dict[int, type[Exception]] = {
+    _CAPTURE: CaptureError,
+    _PROGRAM: ProgramError,
+    _ARGUMENT: ValueError,
+    _EXTENSION: FalcolibError,
+}
 
 
 def error_text() -> Any:

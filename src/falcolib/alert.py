@@ -200,8 +200,9 @@ def _transform_info(slot: object) -> FieldInfo:
     kind = getattr(slot, "kind", "str")
     flags = frozenset({"LIST"}) if getattr(slot, "is_list", False) else frozenset()
     type_ = {"u64": "UINT64", "i64": "INT64", "bytes": "BYTEBUF", "bool": "BOOL", "f64": "DOUBLE"}.get(kind, "CHARBUF")
-    return FieldInfo(id=-1, name=str(slot), type=type_, kind=kind, format="DEC" if kind in ("u64", "i64") else "NA", argument=frozenset(),
-                     flags=flags, field_class="", description="")
+    format_ = "DEC" if kind in ("u64", "i64") else "NA"
+    return FieldInfo(id=-1, name=str(slot), type=type_, kind=kind, format=format_, argument=frozenset(), flags=flags, field_class="",
+                     description="")
 
 
 def iso_time(ns: int, zone: str) -> str:

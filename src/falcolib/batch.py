@@ -13,7 +13,7 @@ from .rules.ast import Slot, TransformSlot
 ABSENT, BOOL, I64, U64, F64, STR, BYTES, IP, NET, LIST = range(10)
 
 #: A value as the core gives it: texts, bytes and addresses as bytes.
-Raw: TypeAlias = None | bool | int | float | bytes | list["Raw"]
+Raw: TypeAlias = bool | int | float | bytes | list["Raw"] | None
 
 _HEAD = struct.Struct("<IIQQqHHII")
 _I64, _U64, _F64, _U32 = (struct.Struct("<" + c) for c in "qQdI")
@@ -68,6 +68,8 @@ def read_matches(data: bytes) -> Iterator[Match]:
         start += size
 
 
+_NAMES = {"bool": "a bool", "i64": "an int", "u64": "an int", "f64": "a number", "str": "a str", "bytes": "bytes", "ip": "an IP address",
+          "net": "an IP address"}  # fmt: skip
 _KINDS = {"bool": BOOL, "i64": I64, "u64": U64, "f64": F64, "str": STR, "bytes": BYTES, "ip": IP, "net": NET}
 
 
@@ -115,6 +117,5 @@ def write_value(slot: Slot, value: object) -> bytes:
 
 
 def _wanted(slot: Slot) -> str:
-    what = {"bool": "a bool", "i64": "an int", "u64": "an int", "f64": "a number", "str": "a str", "bytes": "bytes", "ip": "an IP address",
-            "net": "an IP address"}[slot.kind]
+    what = _NAMES[slot.kind]
     return f"{what} or a list of them" if slot.is_list or slot.is_any or slot.is_either else what

@@ -19,7 +19,7 @@ from .compiler import Program, compile_rules
 from .errors import FalcolibError
 from .event import Event, FieldValue
 from .rules import RuleSet
-from .rules.ast import FieldSlot, TransformSlot
+from .rules.ast import FieldSlot
 from .sources import Source
 
 Matching: TypeAlias = Literal["first", "all"]
@@ -30,9 +30,12 @@ Events: TypeAlias = Source | Iterable[Mapping[str, object]] | Sequence[Source]
 
 @dataclass(slots=True)
 class Stats:
-    """What an engine has done. bytes: of uncompressed capture; records: as stored, events: as delivered, after conversion; evaluated: events on
-    which the program ran; converted, stored (enter events kept for their exit), dropped (unused types), unknown (types newer than ours):
-    records; last_time: ns since the epoch."""
+    """What an engine has done.
+
+    bytes: of uncompressed capture; records: as stored, events: as delivered, after conversion; evaluated: events on which the program
+    ran; converted, stored (enter events kept for their exit), dropped (unused types), unknown (types newer than ours): records;
+    last_time: ns since the epoch.
+    """
 
     bytes: int = 0
     blocks: int = 0
@@ -257,7 +260,8 @@ class _Core:
             slot = FieldSlot(info, argument)
             index = argument.index if argument else None
             key = argument.text.encode() if argument and ("KEY" in info.argument or argument.dotted) and index is None else None
-            check(lib.fl_engine_get(self.handle, info.id, index is not None, index or 0, ffi.NULL if key is None else ffi.new("char[]", key)))
+            c_key = ffi.NULL if key is None else ffi.new("char[]", key)
+            check(lib.fl_engine_get(self.handle, info.id, index is not None, index or 0, c_key))
             value, _ = read_value(self.take_batch(), 0)
             return render.native(slot.info, value, event.time)
 
@@ -272,7 +276,7 @@ class _Core:
         for name in event:
             schema.require_field(name)
         given = {**_IMPLIED, "evt.num": number, **event}
-        values = b"".join(write_value(slot, None if isinstance(slot, TransformSlot) else given.get(str(slot))) for slot in self.program.slots)
+        values = b"".join(write_value(slot, given.get(str(slot))) for slot in self.program.slots)
         num, when = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
         if not isinstance(num, int) or not isinstance(when, int):
             raise TypeError(f"event {number}: evt.num and evt.rawtime are ints")

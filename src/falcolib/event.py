@@ -12,7 +12,7 @@ from . import schema
 from .errors import StaleEventError
 
 #: A field's value as Python has it; None where the field is absent.
-FieldValue: TypeAlias = "None | bool | int | float | str | list[FieldValue]"
+FieldValue: TypeAlias = "bool | int | float | str | list[FieldValue] | None"
 
 _INTEGERS = {
     "INT8": "<b", "INT16": "<h", "INT32": "<i", "INT64": "<q", "UINT8": "<B", "UINT16": "<H", "UINT32": "<I", "UINT64": "<Q", "ERRNO": "<q",

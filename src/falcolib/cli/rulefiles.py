@@ -36,8 +36,10 @@ def validate_command(files: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command("describe")
-@click.option("-r", "rules", multiple=True, metavar="FILE|DIR", help="A rule file, or a folder of them; may be repeated. Default: our own rules.")
-@click.option("--program", is_flag=True, help="Print the compiled program instead: the tests of each event type in the order in which they run.")
+@click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
+              help="A rule file, or a folder of them; may be repeated. Default: our own rules.")
+@click.option("--program", is_flag=True,
+              help="Print the compiled program instead: the tests of each event type in the order in which they run.")
 def describe_command(rules: tuple[str, ...], program: bool) -> None:
     """List the rules of rule files, or print the program they compile to."""
     ruleset = RuleSet.load(*(rules or (default_rules(),)))

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from types import FrameType
 from typing import Any
@@ -31,7 +31,7 @@ class Settings:
     json_output: bool = False
     rule_matching: Matching = "first"
     priority: Priority = Priority.DEBUG
-    format: AlertFormat = AlertFormat()
+    format: AlertFormat = field(default_factory=AlertFormat)
 
 
 def _bool(text: str) -> bool:
@@ -91,10 +91,12 @@ def default_rules() -> str:
 
 
 @click.command("run")
-@click.option("-r", "rules", multiple=True, metavar="FILE|DIR", help="A rule file, or a folder of them; may be repeated, order matters. Default: our own rules.")
+@click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
+              help="A rule file, or a folder of them; may be repeated, order matters. Default: our own rules.")
 @click.option("--capture", required=True, metavar="FILE.scap", help="The capture to replay, plain or gzip; - for standard input.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE",
-              help="A setting of falco.yaml: json_output=true, rule_matching=all, priority=warning, time_format_iso_8601=true, json_include_*_property=…")
+              help="A setting of falco.yaml: json_output=true, rule_matching=all, priority=warning, time_format_iso_8601=true, "
+                   "json_include_*_property=…")
 def run_command(rules: tuple[str, ...], capture: str, options: tuple[str, ...]) -> None:
     """Match events against rules and print alerts.
 
@@ -108,7 +110,8 @@ def run_command(rules: tuple[str, ...], capture: str, options: tuple[str, ...]) 
         log(f"Warning: {warning}")
     engine = Engine(ruleset.select(priority=settings.priority), matching=settings.rule_matching, format=settings.format)
     source = Capture(capture)
-    log(f"{sum(r.enabled for r in ruleset.rules)} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {capture}")
+    count = sum(r.enabled for r in ruleset.rules)
+    log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {capture}")
     severities: Counter[Priority] = Counter()
     failure: FalcolibError | None = None
     with stop_on_signals(engine, source), progress(source):
@@ -144,9 +147,13 @@ def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float
     log("Triggered rules by rule name:")
     for name, count in stats.alerts.items():
         log(f"   {name}: {count}")
-    lost = {"unknown event types": stats.unknown, "threads above the limit": stats.threads_refused, "descriptors above the limit": stats.fds_refused}
-    if any(lost.values()):
-        log("Left out: " + ", ".join(f"{count} {what}" for what, count in lost.items() if count))
+    left_out = {
+        "events of unknown types": stats.unknown,
+        "threads above the limit": stats.threads_refused,
+        "descriptors above the limit": stats.fds_refused,
+    }
+    if any(left_out.values()):
+        log("Left out: " + ", ".join(f"{count} {what}" for what, count in left_out.items() if count))
 
 
 @contextlib.contextmanager
@@ -177,7 +184,8 @@ def progress(source: Capture) -> Iterator[None]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     done = threading.Event()
-    with Progress(TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("replaying", total=None)
 
         def refresh() -> None:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ..errors import Location
 from ..schema import Argument, FieldInfo
 
-# ---- what was written -------------------------------------------------------------------------------------------------------------------
+# ---- what was written ----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +73,39 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class MacroName:
+    """A macro's name, where its condition will stand."""
+
     name: str
     at: Location
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
+    """``not child``."""
+
     child: Condition
     at: Location
 
 
 @dataclass(frozen=True, slots=True)
 class And:
+    """``a and b and …``."""
+
     children: tuple[Condition, ...]
     at: Location
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
+    """``a or b or …``."""
+
     children: tuple[Condition, ...]
     at: Location
 
 
 Condition: TypeAlias = Test | MacroName | Not | And | Or
 
-# ---- what it means ----------------------------------------------------------------------------------------------------------------------
+# ---- what it means -------------------------------------------------------------------------------------------------------------------
 
 Value: TypeAlias = bool | int | float | str | bytes | IPv4Address | IPv6Address | IPv4Network | IPv6Network
 
@@ -173,16 +181,22 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckedNot:
+    """True where the child is false."""
+
     child: Checked
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedAnd:
+    """True where all children are."""
+
     children: tuple[Checked, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedOr:
+    """True where a child is."""
+
     children: tuple[Checked, ...]
 
 
