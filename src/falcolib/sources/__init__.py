@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where events come from. A source delivers bytes; the C core makes events of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from .capture import Capture
+
+__all__ = ["Capture", "Source"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What Engine.run() and Engine.events() read."""
+
+    @property
+    def name(self) -> str:
+        """The source of events as rules name it: ``syscall``."""
+        ...
+
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        """The bytes, in pieces of any size, until the source ends or is closed.
+
+        Raises CaptureError where it is damaged, OSError where it can't be read, in both cases after all that could be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends chunks() soon. May be called at any time, more than once, from any thread and from a signal handler."""
+        ...
+
+    def position(self) -> tuple[int, int | None]:
+        """Bytes of the file that have been delivered, and bytes of the whole file (None if unknown): for showing progress."""
+        ...
