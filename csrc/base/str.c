@@ -129,11 +129,15 @@ static struct fl_str *find(const struct fl_strings *strings, const void *bytes, 
 
 struct fl_str *fl_str_find(const struct fl_strings *strings, const void *bytes, size_t len)
 {
+    if (!len)
+        bytes = "";
     return find(strings, bytes, len, fl_hash(bytes, len));
 }
 
 struct fl_str *fl_str_get(struct fl_strings *strings, const void *bytes, size_t len)
 {
+    if (!len)
+        bytes = "";             /* an empty slice may have no address */
     uint32_t hash = fl_hash(bytes, len);
     struct fl_str *str = find(strings, bytes, len, hash);
 

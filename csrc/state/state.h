@@ -26,6 +26,7 @@
 #define FL_THREAD_ACTIVE (1u << 19)
 #define FL_THREAD_PIPE_SRC (1u << 21)
 #define FL_THREAD_PIPE_DST (1u << 22)
+#define FL_THREAD_MAIN (1u << 30)
 
 enum fl_role { FL_ROLE_NONE, FL_ROLE_CLIENT, FL_ROLE_SERVER };
 
@@ -85,8 +86,13 @@ struct fl_thread {
     /* of the previous event of this thread */
     int64_t last_fd;            /* lastevent_fd; -1 = none */
     uint16_t last_type;
-    uint8_t *stored_enter;      /* a stored enter record (TOCTOU), or NULL */
-    uint32_t stored_enter_size;
+    uint8_t *stored_enter;      /* room for an enter record (TOCTOU), or NULL */
+    uint32_t stored_enter_size; /* bytes of the record that is stored now; 0 = none */
+    uint32_t stored_enter_room;
+    /* kin, linked by the state engine */
+    int64_t reaper_tid;         /* who gets the children, as the exit event says; -1 = it doesn't, 0 = nobody */
+    struct fl_thread *children, *next_sibling, *previous_sibling;
+    struct fl_thread *next_member, *previous_member;        /* of the group */
 };
 
 struct fl_group {
@@ -94,6 +100,7 @@ struct fl_group {
     bool reaper;
     uint32_t live, total;       /* threads alive; threads in `threads` */
     struct fl_thread *main;     /* NULL if not in the table */
+    struct fl_thread *members;
 };
 
 struct fl_user { uint32_t uid, gid; struct fl_str *name, *home, *shell; };

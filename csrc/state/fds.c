@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Descriptor tables. Entries don't move while they live, so that the current event can hold one. The place of a number is the number
+ * itself, modulo the size: the kernel hands out the lowest free numbers, so nearly every look-up hits at once. Numbers made up by a
+ * hostile capture can at worst make a search walk the whole table, which is bounded.
+ */
+#include <stdlib.h>
+
+#include "internal.h"
+
+#define FL_FDS_MIN 16u
+#ifdef __SANITIZE_ADDRESS__
+#define FL_SPARE_FDS 0u         /* so that a use after the removal is seen */
+#else
+#define FL_SPARE_FDS 1024u
+#endif
+
+static uint32_t place(const struct fl_fds *fds, int64_t num)
+{
+    uint32_t i = (uint32_t)num & fds->mask;
+
+    while (fds->slots[i] && fds->slots[i]->num != num)
+        i = (i + 1) & fds->mask;
+    return i;
+}
+
+struct fl_fds *fl_thread_fds(const struct fl_thread *thread)
+{
+    if ((thread->flags & FL_CLONE_FILES) && thread->group && thread->group->main)
+        return thread->group->main->fds;
+    return thread->fds;
+}
+
+struct fl_fds *fl_fds_own(struct fl_thread *thread)
+{
+    if ((thread->flags & FL_CLONE_FILES) && thread->group && thread->group->main)
+        thread = thread->group->main;
+    if (!thread->fds)
+        thread->fds = calloc(1, sizeof *thread->fds);
+    return thread->fds;
+}
+
+struct fl_fd *fl_fd_find(const struct fl_fds *fds, int64_t num)
+{
+    return fds && fds->slots ? fds->slots[place(fds, num)] : NULL;
+}
+
+uint32_t fl_fds_count(const struct fl_fds *fds) { return fds ? fds->count : 0; }
+
+static struct fl_fd *take_fd(struct fl_state *state)
+{
+    struct fl_spare *spare = state->spare_fds;
+
+    if (!spare)
+        return malloc(sizeof(struct fl_fd));
+    state->spare_fds = spare->next;
+    state->nspare_fds--;
+    return (struct fl_fd *)spare;
+}
+
+static void empty_fd(struct fl_state *state, struct fl_fd *fd)
+{
+    fl_str_put(state->strings, fd->name);
+    fl_str_put(state->strings, fd->name_raw);
+}
+
+static void give_fd(struct fl_state *state, struct fl_fd *fd)
+{
+    empty_fd(state, fd);
+    state->fds--;
+    if (state->nspare_fds >= FL_SPARE_FDS) {
+        free(fd);
+        return;
+    }
+    struct fl_spare *spare = (struct fl_spare *)fd;
+    spare->next = state->spare_fds;
+    state->spare_fds = spare;
+    state->nspare_fds++;
+}
+
+void fl_fds_free_spare(struct fl_state *state)
+{
+    while (state->spare_fds)
+        free(take_fd(state));
+}
+
+static int grow(struct fl_fds *fds)
+{
+    uint32_t size = fds->slots ? (fds->mask + 1) * 2 : FL_FDS_MIN;
+    struct fl_fds bigger = {calloc(size, sizeof *bigger.slots), size - 1, fds->count};
+
+    if (!bigger.slots)
+        return -1;
+    for (uint32_t i = 0; fds->slots && i <= fds->mask; i++) {
+        if (fds->slots[i])
+            bigger.slots[place(&bigger, fds->slots[i]->num)] = fds->slots[i];
+    }
+    free(fds->slots);
+    *fds = bigger;
+    return 0;
+}
+
+/* The entry of a number, with nothing in it but the number. */
+static struct fl_fd *get_fd(struct fl_state *state, struct fl_fds *fds, int64_t num)
+{
+    struct fl_fd *fd = fl_fd_find(fds, num);
+
+    if (fd) {
+        empty_fd(state, fd);
+    } else {
+        if (fds->count >= state->limits.fds || state->fds >= FL_FDS_TOTAL_MAX ||
+            ((!fds->slots || fds->count >= (fds->mask + 1) / 4 * 3) && grow(fds) != 0) || !(fd = take_fd(state))) {
+            state->stats.fds_refused++;
+            return NULL;
+        }
+        state->stats.fds_added++;
+        state->fds++;
+        fds->slots[place(fds, num)] = fd;       /* the place is free: the number isn't in the table */
+        fds->count++;
+    }
+    memset(fd, 0, sizeof *fd);
+    fd->num = num;
+    return fd;
+}
+
+struct fl_fd *fl_fds_add(struct fl_state *state, struct fl_fds *fds, int64_t num, enum fl_fd_type type)
+{
+    struct fl_fd *fd = get_fd(state, fds, num);
+
+    if (fd) {
+        fd->type = (uint8_t)type;
+        fd->name = fl_str_ref(state->empty);
+    }
+    return fd;
+}
+
+struct fl_fd *fl_fds_duplicate(struct fl_state *state, struct fl_fds *fds, const struct fl_fd *from, int64_t num)
+{
+    struct fl_fd copy = *from;
+
+    copy.num = num;
+    fl_str_ref(copy.name);      /* before the entry is emptied: it may be the same one */
+    fl_str_ref(copy.name_raw);
+    struct fl_fd *fd = get_fd(state, fds, num);
+    if (fd)
+        *fd = copy;
+    else
+        empty_fd(state, &copy);
+    return fd;
+}
+
+static void remove_at(struct fl_state *state, struct fl_fds *fds, uint32_t hole)
+{
+    state->stats.fds_removed++;
+    fds->count--;
+    give_fd(state, fds->slots[hole]);
+    /* Entries behind the hole move into it, unless they are nearer to their own place than the hole is. */
+    for (uint32_t i = (hole + 1) & fds->mask; fds->slots[i]; i = (i + 1) & fds->mask) {
+        uint32_t home = (uint32_t)fds->slots[i]->num & fds->mask;
+        if (((i - home) & fds->mask) >= ((i - hole) & fds->mask)) {
+            fds->slots[hole] = fds->slots[i];
+            hole = i;
+        }
+    }
+    fds->slots[hole] = NULL;
+}
+
+void fl_fds_remove(struct fl_state *state, struct fl_fds *fds, int64_t num)
+{
+    if (!fds || !fds->slots)
+        return;
+    uint32_t i = place(fds, num);
+    if (fds->slots[i])
+        remove_at(state, fds, i);
+}
+
+struct fl_fds *fl_fds_copy(struct fl_state *state, const struct fl_fds *from)
+{
+    struct fl_fds *fds;
+
+    if (!from || !from->count)
+        return NULL;
+    fds = calloc(1, sizeof *fds);
+    if (!fds)
+        return NULL;
+    fds->slots = calloc((size_t)from->mask + 1, sizeof *fds->slots);
+    if (!fds->slots) {
+        free(fds);
+        return NULL;
+    }
+    fds->mask = from->mask;
+    for (uint32_t i = 0; i <= from->mask; i++) {
+        if (from->slots[i])
+            fl_fds_duplicate(state, fds, from->slots[i], from->slots[i]->num);
+    }
+    return fds;
+}
+
+void fl_fds_drop(struct fl_state *state, struct fl_fds *fds, bool (*drop)(const struct fl_fd *fd, const void *context), const void *context)
+{
+    if (!fds || !fds->slots)
+        return;
+    /* A removal may move a later entry to its place, which is looked at again; what moves from the front to the back has been seen. */
+    for (uint32_t i = 0; i <= fds->mask; i++) {
+        while (fds->slots[i] && drop(fds->slots[i], context))
+            remove_at(state, fds, i);
+    }
+}
+
+void fl_fds_free(struct fl_state *state, struct fl_fds *fds)
+{
+    if (!fds)
+        return;
+    for (uint32_t i = 0; fds->slots && i <= fds->mask; i++) {
+        if (fds->slots[i])
+            give_fd(state, fds->slots[i]);
+    }
+    free(fds->slots);
+    free(fds);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    int64_t x = (*(struct fl_fd *const *)a)->num, y = (*(struct fl_fd *const *)b)->num;
+
+    return x < y ? -1 : x > y;
+}
+
+void fl_fds_each(const struct fl_fds *fds, void (*visit)(const struct fl_fd *fd, void *context), void *context)
+{
+    struct fl_fd *few[256], **sorted = few;
+    bool in_order = true;
+    uint32_t n = 0;
+
+    if (!fds || !fds->count)
+        return;
+    if (fds->count > sizeof few / sizeof *few && !(sorted = malloc(fds->count * sizeof *sorted)))
+        return;
+    for (uint32_t i = 0; i <= fds->mask; i++) {
+        if (fds->slots[i]) {
+            in_order &= n == 0 || sorted[n - 1]->num < fds->slots[i]->num;
+            sorted[n++] = fds->slots[i];
+        }
+    }
+    if (!in_order)
+        qsort(sorted, n, sizeof *sorted, by_number);
+    for (uint32_t i = 0; i < n; i++)
+        visit(sorted[i], context);
+    if (sorted != few)
+        free(sorted);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the state engine share.
+ */
+#ifndef FL_STATE_INTERNAL_H
+#define FL_STATE_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE      /* memmem, memrchr */
+#endif
+
+#include "../base/map.h"
+#include "state.h"
+
+#define FL_NS_PER_S 1000000000ull
+
+#define FL_THREADS_MAX 262144u          /* default limits */
+#define FL_FDS_MAX 4096u
+#define FL_FDS_TOTAL_MAX (1u << 21)     /* descriptors of all tables: a copy at each fork must not multiply a capture's size */
+#define FL_INTERFACES_MAX 4096u
+#define FL_USERS_MAX (1u << 20)         /* users, and groups */
+#define FL_CGROUPS_MAX 16384u           /* bytes of a thread's cgroups; four times what recorders take */
+#define FL_STORED_ENTER_MAX 4096u       /* bytes */
+#define FL_EXITED 8192u                 /* threads that are remembered after their exit … */
+#define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
+#define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
+#define FL_CPUS_MAX 4096u               /* whose last switch is remembered */
+
+#define FL_O_RDWR 0x3u                  /* of flags.def */
+#define FL_O_DIRECTORY 0x400u
+#define FL_O_CLOEXEC 0x1000u
+#define FL_O_F_CREATED 0x4000u
+#define FL_O_UPPER_LAYER 0x8000u
+#define FL_O_LOWER_LAYER 0x10000u
+#define FL_AT_FDCWD (-100)
+
+#define FL_AF_UNIX 1
+#define FL_AF_INET 2
+#define FL_AF_INET6 10
+#define FL_AF_NETLINK 16
+
+struct fl_fds {
+    struct fl_fd **slots;       /* open addressing by number, so that small numbers lie at their own place; NULL while empty */
+    uint32_t mask;
+    uint32_t count;
+};
+
+struct fl_spare { struct fl_spare *next; };
+
+struct fl_interface {
+    bool v6;
+    uint8_t addr[16], netmask[16];
+};
+
+/* A thread that exited lately; a chain a bucket. */
+struct fl_exited {
+    int64_t ptid, tid;
+    uint64_t ts;
+    uint16_t next;              /* index + 1; 0 ends the chain */
+    bool used;
+};
+
+/* What apply needs to know of an event type, derived from the schema. */
+struct fl_shape {
+    int8_t fd;                  /* the parameter that names the descriptor; -1 = none */
+    bool result;                /* parameter 0 is the call's result */
+    bool enter;                 /* of a system call that isn't over */
+};
+
+struct fl_state {
+    struct fl_strings *strings;
+    struct fl_state_limits limits;
+    struct fl_state_stats stats;
+    struct fl_now now;
+
+    struct fl_map threads, groups;      /* by tid, by pid */
+    struct fl_thread *last;             /* the thread found last, or NULL */
+    struct fl_map users, user_groups;   /* by id, of the host */
+    struct fl_interface *interfaces;
+    uint32_t ninterfaces;
+    uint64_t boot_ts;
+    struct fl_str *hostname;            /* or NULL */
+
+    uint64_t fds;                       /* descriptors in all tables */
+    struct fl_spare *spare_fds;         /* memory for entries */
+    uint32_t nspare_fds;
+
+    /* what the next event begins with */
+    bool exiting, closing;
+    int64_t exiting_tid, closing_tid, closing_fd;
+    uint64_t exiting_ts;
+
+    struct fl_exited exited[FL_EXITED];
+    uint16_t exited_heads[FL_EXITED];   /* index + 1; 0 = empty */
+    uint32_t exited_at;
+
+    uint64_t switch_ts[FL_CPUS_MAX];    /* of a CPU's last switch; 0 = none */
+    struct fl_shape shapes[FL_EV_COUNT];
+    struct fl_str *empty, *na;          /* "", "<NA>" */
+
+    /* the container of the cgroups seen last */
+    struct fl_str *cgroups_seen, *cgroups_container;
+    const char *cgroups_type;
+};
+
+/* A transition: changes the state as an event says. now.thread isn't NULL, but for the events that fl_state_apply names. */
+typedef void fl_transition(struct fl_state *state, const struct fl_event *ev);
+extern fl_transition *const fl_transitions[FL_EV_COUNT];       /* NULL: the event changes nothing */
+
+/* strings: replaces *at by the string of these bytes; keeps it when memory is out */
+void fl_set_text(struct fl_state *state, struct fl_str **at, const void *bytes, size_t len);
+void fl_set_str(struct fl_state *state, struct fl_str **at, struct fl_str *str);
+
+/* threads.c */
+struct fl_thread *fl_thread_new(struct fl_state *state, int64_t tid);          /* not in the table yet; NULL when memory is out */
+void fl_thread_free(struct fl_state *state, struct fl_thread *thread);         /* not in the table (any more), unlinked */
+/* Enters a thread; one of the same tid is removed first. False, and the thread is freed, when the table is full. */
+bool fl_thread_add(struct fl_state *state, struct fl_thread *thread);
+void fl_thread_link(struct fl_state *state, struct fl_thread *thread);         /* into its group, to its parent */
+struct fl_thread *fl_thread_get(struct fl_state *state, int64_t tid);          /* finds it, else makes a fake one; NULL: the table is full */
+struct fl_thread *fl_thread_look(struct fl_state *state, int64_t tid);         /* fl_thread_find that remembers */
+void fl_thread_remove(struct fl_state *state, struct fl_thread *thread);       /* H3 */
+void fl_thread_dies(struct fl_thread *thread);
+void fl_thread_revives(struct fl_thread *thread);
+void fl_threads_clear(struct fl_state *state);
+void fl_exited_add(struct fl_state *state, int64_t ptid, int64_t tid, uint64_t ts);
+bool fl_exited_lately(const struct fl_state *state, int64_t ptid, int64_t tid, uint64_t ts);
+static inline bool fl_thread_invalid(const struct fl_thread *thread) { return thread->pid < 0; }
+static inline bool fl_thread_in_pidns(const struct fl_thread *thread)
+{
+    return (thread->flags & FL_CHILD_IN_PIDNS) || thread->tid != thread->vtid;
+}
+
+/* fds.c */
+struct fl_fds *fl_fds_own(struct fl_thread *thread);           /* the table in force, made if there is none; NULL when memory is out */
+/* The entry of a number, emptied if there was one; NULL when the table is full. */
+struct fl_fd *fl_fds_add(struct fl_state *state, struct fl_fds *fds, int64_t num, enum fl_fd_type type);
+void fl_fds_remove(struct fl_state *state, struct fl_fds *fds, int64_t num);
+struct fl_fds *fl_fds_copy(struct fl_state *state, const struct fl_fds *from);
+/* Removes the entries that `drop` says. */
+void fl_fds_drop(struct fl_state *state, struct fl_fds *fds, bool (*drop)(const struct fl_fd *fd, const void *context), const void *context);
+void fl_fds_free(struct fl_state *state, struct fl_fds *fds);
+/* A copy of an entry under another number (which may be taken); NULL when the table is full. */
+struct fl_fd *fl_fds_duplicate(struct fl_state *state, struct fl_fds *fds, const struct fl_fd *from, int64_t num);
+void fl_fds_free_spare(struct fl_state *state);
+
+/* socket.c */
+void fl_fd_swap_ends(struct fl_fd *fd);                        /* source and destination */
+void fl_fd_name_tuple(struct fl_state *state, struct fl_fd *fd);       /* the name says the addresses */
+
+/* users.c */
+void fl_user_set(struct fl_state *state, uint32_t uid, uint32_t gid, struct fl_slice name, struct fl_slice home, struct fl_slice shell);
+void fl_user_remove(struct fl_state *state, uint32_t uid);
+void fl_grp_set(struct fl_state *state, uint32_t gid, struct fl_slice name);
+void fl_grp_remove(struct fl_state *state, uint32_t gid);
+void fl_users_clear(struct fl_state *state);
+
+/* paths.c */
+bool fl_is_mapped(const uint8_t *addr);                        /* an IPv4 address in an IPv6 one (its last 4 bytes) */
+
+/* containers.c: sets thread->cgroups from "subsystem=path" texts (NUL-separated), and the container that these tell */
+void fl_thread_set_cgroups(struct fl_state *state, struct fl_thread *thread, struct fl_slice cgroups);
+
+/* process.c: what a process entry and the events have in common */
+void fl_thread_set_args(struct fl_state *state, struct fl_thread *thread, struct fl_slice args);
+void fl_thread_set_env(struct fl_state *state, struct fl_thread *thread, struct fl_slice env);
+void fl_thread_set_cwd(struct fl_state *state, struct fl_thread *thread, const char *path, uint32_t len);
+
+/* now */
+struct fl_fd *fl_now_add_fd(struct fl_state *state, int64_t num, enum fl_fd_type type);  /* to the current thread's table: now.fd is it */
+
+#endif
