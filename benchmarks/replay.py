@@ -79,8 +79,8 @@ def main() -> None:
             units = (cpu(full) - startup) / unit
             count = (instructions(full) - instructions(start)) / events if counting else None
             falco_units, falco_count = FALCO.get(name, (None, None)) if capture.name == "mix1.scap" else (None, None)
-            row = f"{name:30} {units:10.2f} {falco_units or '':>6} {round(count) if count else '':>20} {falco_count or '':>6} {startup:11.2f}"
-            print(row, flush=True)
+            counted = round(count) if count else ""
+            print(f"{name:30} {units:10.2f} {falco_units or '':>6} {counted:>20} {falco_count or '':>6} {startup:11.2f}", flush=True)
 
 
 if __name__ == "__main__":
