@@ -199,7 +199,7 @@ static bool io_size(const struct fl_view *view, bool file, bool net, unsigned di
     const struct fl_fd *fd = view->now->fd;
     if (direction ? kind != direction : kind != EC_IO_READ && kind != EC_IO_WRITE && kind != EC_IO_OTHER)
         return false;
-    if ((file && !(fd && fl_fd_is_file(fd))) || (net && !(fd && fl_fd_is_socket(fd))))
+    if (!fd || (file && !fl_fd_is_file(fd)) || (net && !fl_fd_is_socket(fd)))
         return false;
     return fl_result(view, &result) && result >= 0 && fl_set_u64(out, (uint64_t)result);
 }

@@ -172,7 +172,8 @@ EXTRACT(fd_typechar)
     const struct fl_fd *fd = fl_fd_of(view);
     if (!has_fd(view))
         return false;
-    return fl_set_str(out, fd && fd->type < KINDS && kinds[fd->type].letter ? &kinds[fd->type].letter : "o", 1);
+    unsigned param, type = fd ? fd->type : raw_name_of_event(view, &param) ? FL_FD_FILE : FL_FD_UNKNOWN;
+    return fl_set_str(out, type < KINDS && kinds[type].letter ? &kinds[type].letter : "o", 1);
 }
 
 EXTRACT(fd_uid)
