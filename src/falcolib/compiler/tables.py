@@ -25,10 +25,10 @@ GATE_DEPTH = 64
 _LIST, _ANY, _EITHER = 1, 2, 4
 
 _MAGIC, _VERSION = b"FALCOPRG", 1
-_HEADER = struct.Struct("<8sIIQQ13II")
-_VALUE, _LIST_ROW, _INPUT = struct.Struct("<B3xIQ"), struct.Struct("<IIB7x"), struct.Struct("<B3xI")
-_SLOT, _RANGE = struct.Struct("<BBHHBBqIIII"), struct.Struct("<II")
-_INSTR = struct.Struct("<BBHIII")
+HEADER = struct.Struct("<8sIIQQ13II")
+VALUE, LIST_ROW, INPUT = struct.Struct("<B3xIQ"), struct.Struct("<IIB7x"), struct.Struct("<B3xI")
+SLOT, RANGE = struct.Struct("<BBHHBBqIIII"), struct.Struct("<II")
+INSTR = struct.Struct("<BBHIII")
 
 #: op, flags, slot, operand, target, memo (csrc/vm/format.h)
 Instruction = tuple[int, int, int, int, int, int]
@@ -135,13 +135,13 @@ class Tables:
             at += len(captured)
         flat = [slot for captured in outputs for slot in captured]
         tables: list[tuple[int, bytes]] = [
-            _rows(_VALUE, self._values), _rows(_LIST_ROW, self._lists), _rows(_INPUT, self._inputs), _rows(_SLOT, self._slot_rows),
-            (len(self.patterns), b""), (len(gates) + memos, b""), _rows(_INSTR, code), _rows(_RANGE, gates), _rows(_RANGE, sections),
-            (len(types), struct.pack(f"<{len(types)}H", *types)), _rows(_RANGE, rules), (len(flat), struct.pack(f"<{len(flat)}H", *flat)),
+            _rows(VALUE, self._values), _rows(LIST_ROW, self._lists), _rows(INPUT, self._inputs), _rows(SLOT, self._slot_rows),
+            (len(self.patterns), b""), (len(gates) + memos, b""), _rows(INSTR, code), _rows(RANGE, gates), _rows(RANGE, sections),
+            (len(types), struct.pack(f"<{len(types)}H", *types)), _rows(RANGE, rules), (len(flat), struct.pack(f"<{len(flat)}H", *flat)),
             (len(self._text), bytes(self._text)),
         ]
         body = b"".join(data + bytes(-len(data) % 8) for _, data in tables)
-        return _HEADER.pack(_MAGIC, _VERSION, _HEADER.size + len(body), *schema.hashes(), *(count for count, _ in tables), 0) + body
+        return HEADER.pack(_MAGIC, _VERSION, HEADER.size + len(body), *schema.hashes(), *(count for count, _ in tables), 0) + body
 
 
 def _rows(row: struct.Struct, rows: Sequence[tuple[int, ...]]) -> tuple[int, bytes]:
