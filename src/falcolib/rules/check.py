@@ -1,0 +1,615 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a condition means: fields looked up, literals read as their field's type, mistakes found, event types told (B2, B4-B7).
+
+One table holds which operators a type knows, one which inputs a transformer takes.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from .. import schema
+from ..errors import RuleError
+from ..schema import FieldError, nearest_event, nearest_field, require_field
+from .ast import (
+    And,
+    Check,
+    Checked,
+    CheckedAnd,
+    CheckedNot,
+    CheckedOr,
+    Condition,
+    FieldName,
+    FieldSlot,
+    ListLiteral,
+    Literal,
+    MacroName,
+    Not,
+    Operand,
+    Or,
+    Slot,
+    Test,
+    TransformCall,
+    TransformSlot,
+    Value,
+)
+from .grammar import TRANSFORMERS
+
+#: Bytes that Falco keeps for a literal.
+LITERAL_LIMIT = 256
+
+_STRINGS = frozenset({"CHARBUF", "FSPATH", "FSRELPATH"})
+_BYTES = frozenset({"BYTEBUF"})
+_ADDRESSES = frozenset({"IPADDR", "IPV4ADDR", "IPV6ADDR"})
+_NETS = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
+#: Integer type → (bits, signed).
+_INTEGERS = {
+    "INT8": (8, True), "INT16": (16, True), "INT32": (32, True), "INT64": (64, True), "UINT8": (8, False), "UINT16": (16, False),
+    "UINT32": (32, False), "UINT64": (64, False), "ERRNO": (64, True), "FD": (64, True), "PID": (64, True), "FD32": (32, True), "PID32": (32, True),
+    "SYSCALLID": (16, False), "SIGTYPE": (8, False), "RELTIME": (64, False), "ABSTIME": (64, False), "FLAGS8": (8, False), "FLAGS16": (16, False),
+    "FLAGS32": (32, False), "ENUMFLAGS8": (8, False), "ENUMFLAGS16": (16, False), "ENUMFLAGS32": (32, False), "MODE": (32, False),
+    "L4PROTO": (8, False), "SOCKFAMILY": (8, False),
+}
+_LIST_ELEMENTS = _STRINGS | _ADDRESSES | _NETS | {"UINT64", "RELTIME", "ABSTIME", "BOOL"}
+
+_EQUAL = frozenset({"exists", "=", "!="})
+_ORDER = frozenset({"<", "<=", ">", ">="})
+_SETS = frozenset({"in", "intersects"})
+_TEXT = frozenset({"contains", "startswith", "endswith"})
+_PATTERN = frozenset({"icontains", "glob", "iglob", "regex", "pmatch"})
+#: Family of types → the operators it knows (B2).
+_OPERATORS = {
+    "numeric": _EQUAL | _ORDER | _SETS,
+    "bool": _EQUAL | _SETS,
+    "string": _EQUAL | _ORDER | _SETS | _TEXT | _PATTERN,
+    "buffer": _EQUAL | _SETS | _TEXT | {"bcontains", "bstartswith"},
+    "ip address and network": _EQUAL | _SETS,
+}
+#: … and those of the lists of them, with and without a modifier.
+_LIST_OPERATORS = frozenset({"exists"}) | _SETS
+_LIST_MODIFIED = frozenset({"=", "!="}) | _SETS
+
+#: Fields whose use in a condition or an output is warned of.
+DEPRECATED = ("evt.dir", "evt.latency", "evt.latency.s", "evt.latency.ns", "evt.latency.human", "evt.wait_latency")
+
+
+class CheckError(Exception):
+    """A condition that can be read but makes no sense. ``at``: index of the place in the text of the condition or the macro."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.test: Test | None = None
+        self.operand: FieldName | TransformCall | None = None
+
+
+@cache
+def _family(type_: str) -> str | None:
+    if type_ in _STRINGS:
+        return "string"
+    if type_ in _INTEGERS or type_ in ("PORT", "DOUBLE"):
+        return "numeric"
+    if type_ == "BOOL":
+        return "bool"
+    if type_ in _BYTES:
+        return "buffer"
+    return "ip address and network" if type_ in _ADDRESSES | _NETS else None
+
+
+# ---- fields -------------------------------------------------------------------------------------------------------------------------------
+
+
+def field_text(name: str, argument: str | None) -> str:
+    return f"{name}[{argument}]" if argument else name
+
+
+@lru_cache(maxsize=8192)
+def field_slot(text: str) -> FieldSlot:
+    """The slot of a field. Raises CheckError for an unknown field or a wrong argument."""
+    try:
+        info, argument = require_field(text)
+    except FieldError as e:
+        if e.unknown:
+            raise CheckError(f"filter_check called with nonexistent field {text}", nearest_field(text)) from None
+        raise CheckError(str(e)) from None
+    return FieldSlot(info, argument)
+
+
+def field_exists(text: str) -> bool:
+    return schema.find_field(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """A slot, and the schema type of its values."""
+
+    slot: Slot
+    type: str
+    is_list: bool
+    name: str
+
+
+def _field(operand: FieldName) -> _Typed:
+    slot = field_slot(field_text(operand.name, operand.argument))
+    if "PRINT_ONLY" in slot.info.flags:
+        raise CheckError(f"field '{slot.info.name}' can only be used in outputs")
+    return _Typed(slot, slot.info.type, slot.is_list, slot.info.name)
+
+
+def _operand(operand: Operand) -> _Typed:
+    """The slot of a field or a transformer on either side of a test."""
+    while isinstance(operand, TransformCall) and operand.name == "val":
+        operand = operand.inputs[0]
+    if isinstance(operand, FieldName):
+        return _located(operand, lambda: _field(operand))
+    assert isinstance(operand, TransformCall)
+    inputs = [_input(x, operand) for x in operand.inputs]
+    return _located(operand, lambda: _TRANSFORMERS[operand.name](operand, inputs))
+
+
+def operand_slot(operand: FieldName | TransformCall) -> Slot:
+    """The slot of a field or a transformer outside a condition. Raises CheckError."""
+    return _operand(operand).slot
+
+
+def _located(operand: FieldName | TransformCall, make: Callable[[], _Typed]) -> _Typed:
+    try:
+        return make()
+    except CheckError as e:
+        e.operand = e.operand or operand
+        raise
+
+
+_Input = _Typed | str | tuple["_Typed | str", ...]
+
+
+def _input(operand: Operand, call: TransformCall) -> _Input:
+    if isinstance(operand, Literal):
+        return operand.text
+    if isinstance(operand, ListLiteral):
+        return tuple(x.text if isinstance(x, Literal) else _transformable(_operand(x)) for x in operand.items)
+    return _transformable(_operand(operand))
+
+
+def _transformable(typed: _Typed) -> _Typed:
+    if isinstance(typed.slot, FieldSlot) and "NO_TRANSFORMER" in typed.slot.info.flags:
+        raise CheckError(f"field '{typed.slot.info.name}' does not support transformers")
+    return typed
+
+
+# ---- transformers -------------------------------------------------------------------------------------------------------------------------
+
+
+def _plain(x: _Input) -> Slot | Value | tuple[Slot | Value, ...]:
+    return x if isinstance(x, str) else tuple(y if isinstance(y, str) else y.slot for y in x) if isinstance(x, tuple) else x.slot
+
+
+def _refuse(call: TransformCall, x: _Input) -> CheckError:
+    if isinstance(x, _Typed):
+        kind = f"list of '{x.type}'" if x.is_list else f"type '{x.type}'"
+        return CheckError(f"can't add field transformer: {kind} is not supported by '{call.name}' transformer applied on field '{x.name}'")
+    return CheckError(f"transformer '{call.name}' can't be applied to a {'list' if isinstance(x, tuple) else 'text'} here")
+
+
+def _arity(call: TransformCall, inputs: list[_Input], least: int, most: int | None) -> None:
+    if len(inputs) < least or most is not None and len(inputs) > most:
+        wanted = f"{least}" if least == most else f"at least {least}"
+        raise CheckError(f"transformer '{call.name}' takes {wanted} argument{'s' if least > 1 else ''}, not {len(inputs)}")
+    if call.argument is not None and call.name != "getopt":
+        raise CheckError(f"transformer '{call.name}' takes no argument in brackets")
+
+
+def _result(call: TransformCall, inputs: list[_Input], type_: str, kind: str, is_list: bool) -> _Typed:
+    first = next((x.slot for x in inputs if isinstance(x, _Typed)), None)
+    slot = TransformSlot(
+        call.name, tuple(_plain(x) for x in inputs), call.argument, kind, is_list,
+        is_any=first is not None and first.is_any and not is_list, is_either=False)
+    return _Typed(slot, type_, is_list, next((x.name for x in inputs if isinstance(x, _Typed)), call.name))
+
+
+def _same(types: frozenset[str]) -> Callable[[TransformCall, list[_Input]], _Typed]:
+    """A transformer of one value into one of the same type."""
+
+    def make(call: TransformCall, inputs: list[_Input]) -> _Typed:
+        _arity(call, inputs, 1, 1)
+        x = inputs[0]
+        if isinstance(x, str) and "CHARBUF" in types:
+            return _result(call, inputs, "CHARBUF", "str", False)
+        if not isinstance(x, _Typed) or x.type not in types:
+            raise _refuse(call, x)
+        return _result(call, inputs, x.type, x.slot.kind, x.is_list)
+
+    return make
+
+
+def _len(call: TransformCall, inputs: list[_Input]) -> _Typed:
+    _arity(call, inputs, 1, 1)
+    x = inputs[0]
+    if isinstance(x, _Typed) and not x.is_list and x.type not in _STRINGS | _BYTES:
+        raise _refuse(call, x)
+    return _result(call, inputs, "UINT64", "u64", False)
+
+
+def _is_text(x: _Input) -> bool:
+    return isinstance(x, str) or isinstance(x, _Typed) and x.type in _STRINGS and not x.is_list
+
+
+def _is_texts(x: _Input) -> bool:
+    return all(_is_text(y) for y in x) if isinstance(x, tuple) else isinstance(x, _Typed) and x.type in _STRINGS and x.is_list
+
+
+def _join(call: TransformCall, inputs: list[_Input]) -> _Typed:
+    _arity(call, inputs, 2, 2)
+    for x, fits in zip(inputs, (_is_text, _is_texts), strict=True):
+        if not fits(x):
+            raise _refuse(call, x)
+    return _result(call, inputs, "CHARBUF", "str", False)
+
+
+def _concat(call: TransformCall, inputs: list[_Input]) -> _Typed:
+    _arity(call, inputs, 2, None)
+    for x in inputs:
+        if not _is_text(x):
+            raise _refuse(call, x)
+    return _result(call, inputs, "CHARBUF", "str", False)
+
+
+def _getopt(call: TransformCall, inputs: list[_Input]) -> _Typed:
+    _arity(call, inputs, 2, 2)
+    for x, fits in zip(inputs, (_is_texts, _is_text), strict=True):
+        if not fits(x):
+            raise _refuse(call, x)
+    return _result(call, inputs, "CHARBUF", "str", call.argument is None)
+
+
+_TRANSFORMERS: dict[str, Callable[[TransformCall, list[_Input]], _Typed]] = {
+    "tolower": _same(_STRINGS), "toupper": _same(_STRINGS), "basename": _same(_STRINGS), "b64": _same(_STRINGS | _BYTES),
+    "len": _len, "join": _join, "concat": _concat, "getopt": _getopt,
+}
+
+
+# ---- literals -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _bounded(text: str, used: int) -> None:
+    if used > LITERAL_LIMIT:
+        raise CheckError(f"filter parameter too long (used={used}, available={LITERAL_LIMIT}):{text}")
+
+
+def _integer(text: str, type_: str) -> int:
+    """As C reads it: decimal, cut to the width of the type."""
+    body = text.strip(" \t\n\v\f\r")
+    digits = body[1:] if body[:1] in ("+", "-") else body
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 4300:
+        raise CheckError(f"error parsing number '{text}'")
+    bits, signed = _INTEGERS[type_]
+    value = int(body)
+    value = max(min(value, (1 << 63) - 1), -(1 << 63)) if signed else value if abs(value) < 1 << 64 else (1 << 64) - 1
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if signed and value >> (bits - 1) else value
+
+
+def _port(text: str) -> int:
+    if not text:
+        return 0
+    if text.isascii() and text.isdigit():
+        return int(text[-20:]) & 0xFFFF
+    for protocol in ("tcp", "udp"):
+        try:
+            return socket.getservbyname(text, protocol)
+        except (OSError, UnicodeError, ValueError):
+            continue
+    raise CheckError(f"'{text}' is neither a port nor the name of a service")
+
+
+def _packed(family: int, text: str) -> bytes | None:
+    try:
+        return socket.inet_pton(family, text)
+    except (OSError, UnicodeError, ValueError):
+        return None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    if "." in text:
+        packed = _packed(socket.AF_INET, text)
+        if packed is None:
+            raise CheckError(f"unrecognized IPv4 address {text}")
+        return IPv4Address(packed)
+    packed = _packed(socket.AF_INET6, text)
+    if packed is None:
+        raise CheckError(f"unrecognized IPv6 address {text}")
+    return IPv6Address(packed)
+
+
+def _net(text: str) -> IPv4Network | IPv6Network:
+    address, slash, length = text.partition("/")
+    version = 4 if "." in address else 6
+    least, most = (0, 32) if version == 4 else (1, 128)
+    if not slash or not length.isascii() or not length.isdigit() or len(length) > 3 or not least <= int(length) <= most:
+        raise CheckError(f"invalid v{version} netmask: {text}")
+    return (IPv4Network if version == 4 else IPv6Network)((_address(address).packed, int(length)), strict=False)
+
+
+def _literal(text: str, type_: str, op: str) -> Value:
+    """A literal as a value of its field's type."""
+    if type_ in _STRINGS:
+        _bounded(text, len(text.encode("utf-8", "surrogateescape")) + 1)
+        return text
+    if type_ in _BYTES:
+        data = text.encode("utf-8", "surrogateescape")
+        if op in ("bcontains", "bstartswith"):
+            try:
+                data = bytes.fromhex(text)
+            except ValueError:
+                raise CheckError("filter error: bcontains and bstartswith operator support hex strings only") from None
+        _bounded(text, len(data))
+        return data
+    if type_ in _INTEGERS:
+        return _integer(text, type_)
+    if type_ == "PORT":
+        return _port(text)
+    if type_ == "DOUBLE":
+        return float(_integer(text, "INT64"))
+    if type_ == "BOOL":
+        if text not in ("true", "false"):
+            raise CheckError(f"filter error: unrecognized boolean value {text}")
+        return text == "true"
+    return _net(text) if type_ in _NETS else _address(text)
+
+
+# ---- tests --------------------------------------------------------------------------------------------------------------------------------
+
+
+def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
+    if left.is_list:
+        known = _LIST_MODIFIED if modifier else _LIST_OPERATORS
+        if left.type not in _LIST_ELEMENTS or op not in known:
+            raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for list filters")
+        return
+    family = _family(left.type)
+    if family is None:
+        if op != "exists":
+            raise CheckError(f"filter error: '{op}' operator not supported for filters of type '{left.type}'")
+    elif op not in _OPERATORS[family]:
+        raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {family} filters")
+
+
+def _check_other(left: _Typed, right: _Typed, op: str) -> None:
+    """Whether two fields can be compared."""
+    if left.type in _NETS:
+        raise CheckError(f"field type '{left.type}' doesn't support right-hand side fields")
+    if isinstance(left.slot, FieldSlot) and "NO_RHS" in left.slot.info.flags:
+        raise CheckError(f"field '{left.name}' doesn't support right-hand side fields")
+    if isinstance(right.slot, FieldSlot) and "NO_RHS" in right.slot.info.flags:
+        raise CheckError(f"field '{right.name}' can't be used as a right-hand side field")
+    if op in ("pmatch", "regex"):
+        raise CheckError(f"operator '{op}' doesn't support right-hand side fields")
+    if left.type != right.type:
+        raise CheckError(f"field '{left.name}' has type '{left.type}' while the right-hand side field '{right.name}' has incompatible type "
+                         f"'{right.type}'")
+    if left.is_list != right.is_list:
+        raise CheckError(f"field '{left.name}' and the right-hand side field '{right.name}' can't be compared: only one of them is a list")
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    slot: Slot
+    values: tuple[Value, ...]
+    other: Slot | None
+
+
+def _meaning(test: Test) -> _Meaning:
+    left = _operand(test.left)
+    op, right = test.op, test.right
+    slot = left.slot
+    is_type = _mentions_type(slot)
+    if is_type and isinstance(slot, TransformSlot):
+        raise CheckError("evt.type can't be transformed in a condition")
+    _check_operator(left, op, test.modifier)
+    if right is None:
+        return _Meaning(slot, (), None)
+    if isinstance(right, FieldName | TransformCall):
+        other = _operand(right)
+        if is_type:
+            raise CheckError("evt.type can't be compared with a field")
+        _check_other(left, other, op)
+        return _Meaning(slot, (), other.slot)
+    literals = right if isinstance(right, tuple) else (right,)
+    values: list[Value] = []
+    for literal in literals:
+        assert isinstance(literal, Literal)
+        if is_type and literal.text not in schema.EVENT_IDS:
+            raise CheckError(f"unknown event type {literal.text}", nearest_event(literal.text))
+        values.append(_literal(literal.text, left.type, op))
+        if op == "regex":
+            _check_pattern(literal.text)
+    return _Meaning(slot, tuple(values), None)
+
+
+def _mentions_type(slot: Slot) -> bool:
+    if isinstance(slot, FieldSlot):
+        return slot.info.name == "evt.type"
+    return any(isinstance(x, FieldSlot) and x.info.name == "evt.type" for x in slot.inputs)
+
+
+def _check_pattern(text: str) -> None:
+    from ..regex import compile_pattern           # RE2 is loaded by those who use regular expressions
+
+    try:
+        compile_pattern(text)
+    except RuleError as e:
+        raise CheckError(f"filter error: {e}") from None
+
+
+#: What is known of tests: the operands (kept alive, since the keys are their ids), and what they mean.
+Memo = dict[tuple[int, int, str, "str | None"], tuple[Test, _Meaning]]
+
+
+def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
+    """The meaning of a condition without macros. Raises CheckError. ``memo``: what is known of the same tests in other conditions."""
+    known: Memo = {} if memo is None else memo
+
+    def leaf(test: Test | MacroName) -> Check:
+        assert isinstance(test, Test)
+        key = (id(test.left), id(test.right), test.op, test.modifier)
+        if key not in known:
+            try:
+                known[key] = test, _meaning(test)
+            except CheckError as e:
+                e.test = test
+                raise
+        meaning = known[key][1]
+        return Check(meaning.slot, test.op, test.modifier, meaning.values, meaning.other, test.at, test.via)
+
+    if isinstance(tree, Test | MacroName):
+        return leaf(tree)
+    stack: list[tuple[Condition, list[Checked]]] = [(tree, [])]
+    while True:
+        node, done = stack[-1]
+        children: tuple[Condition, ...] = (node.child,) if isinstance(node, Not) else node.children if isinstance(node, And | Or) else ()
+        if len(done) < len(children):
+            child = children[len(done)]
+            if isinstance(child, Test):
+                done.append(leaf(child))
+            else:
+                stack.append((child, []))
+            continue
+        stack.pop()
+        built: Checked = CheckedNot(done[0]) if isinstance(node, Not) else (CheckedAnd if isinstance(node, And) else CheckedOr)(tuple(done))
+        if not stack:
+            return built
+        stack[-1][1].append(built)
+
+
+def tests_of(tree: Checked) -> Iterator[Check]:
+    """The checks of a condition, from left to right."""
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Check):
+            yield node
+        elif isinstance(node, CheckedNot):
+            stack.append(node.child)
+        else:
+            stack.extend(reversed(node.children))
+
+
+# ---- event types (B7) ---------------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def all_events() -> frozenset[int]:
+    return frozenset(range(len(schema.EVENTS)))
+
+
+def _events_of(check: Check) -> tuple[frozenset[int], frozenset[int]]:
+    """The event types on which a test, and its negation, can be true."""
+    everything = all_events()
+    slot = check.slot
+    if isinstance(slot, FieldSlot) and check.other is None and check.modifier is None and check.values:
+        if slot.info.name in ("evt.type", "syscall.type") and check.op in ("=", "!=", "in"):
+            named: frozenset[int] = frozenset().union(*(schema.EVENT_IDS.get(str(v), frozenset()) for v in check.values))
+            return (everything - named, named) if check.op == "!=" else (named, everything - named)
+        if slot.info.name == "evt.num":                     # counts from 1
+            first = check.values[0]
+            if check.op in ("=", "in") and all(v == 0 for v in check.values) or check.op == "<" and first in (0, 1) or check.op == "<=" and first == 0:
+                return frozenset(), everything
+            if check.op == "!=" and first == 0 or check.op == ">" and first == 0 or check.op == ">=" and first in (0, 1):
+                return everything, frozenset()
+    return everything, everything
+
+
+def event_types(tree: Checked) -> frozenset[int]:
+    """The ids of the event types that a condition can match: ``and`` cuts, ``or`` unites, ``not`` goes down to the tests."""
+    stack: list[tuple[Checked, bool, list[frozenset[int]]]] = [(tree, False, [])]
+    while True:
+        node, negated, done = stack[-1]
+        if isinstance(node, CheckedNot):
+            stack[-1] = (node.child, not negated, [])
+            continue
+        if isinstance(node, Check):
+            result = _events_of(node)[negated]
+        elif len(done) < len(node.children):
+            stack.append((node.children[len(done)], negated, []))
+            continue
+        elif isinstance(node, CheckedAnd) != negated:
+            result = frozenset.intersection(*done)
+        else:
+            result = frozenset().union(*done)
+        stack.pop()
+        if not stack:
+            return result
+        stack[-1][2].append(result)
+
+
+# ---- advice -------------------------------------------------------------------------------------------------------------------------------
+
+_SPECIAL = frozenset(".+*?^$()[]{}|\\")
+
+
+def _is_simple_pattern(text: str) -> bool:
+    """Whether an expression says no more than contains, startswith, endswith or = could: its only special characters are anchors and
+    ``.*``, ``.+`` or ``.?`` at the ends."""
+    size, i = len(text), 0
+    while i < size:
+        c = text[i]
+        if i == 0 and c == "^" or i == size - 1 and c == "$":
+            i += 1
+        elif (i == 0 and size > 1 or i == size - 2) and c == "." and text[i + 1] in "+*?":
+            i += 2
+        elif c in _SPECIAL:
+            return False
+        else:
+            i += 1
+    return True
+
+
+@lru_cache(maxsize=8192)
+def _is_misused(text: str) -> str | None:
+    """What a literal without its blanks looks like."""
+    bare = "".join(text.split())
+    if "." in bare and field_exists(bare):
+        return "field"
+    name, paren, _ = bare.partition("(")
+    return "field transformer" if paren and bare.endswith(")") and name in ("val", *TRANSFORMERS) else None
+
+
+def advice(tree: Checked) -> Iterator[tuple[str, Check]]:
+    """What is probably not meant, test by test, in the order of the condition."""
+    for check in tests_of(tree):
+        for value in check.values:
+            if not isinstance(value, str):
+                continue
+            if check.op == "regex" and _is_simple_pattern(value):
+                yield (f"regex check with '{value}' may be optimized with simpler operators such as '=', 'contains', 'startswith', 'endswith'", check)
+            looks = _is_misused(value) if "." in value or "(" in value else None
+            if looks:
+                yield f"'{value}' may be a valid {looks} misused as a const string value", check
+
+
+def deprecated_fields(tests: Iterable[Test]) -> list[str]:
+    """The deprecated fields that tests name, in the order of the table."""
+    used: set[str] = set()
+    stack: list[object] = [operand for test in tests for operand in (test.left, test.right)]
+    while stack:
+        operand = stack.pop()
+        if isinstance(operand, FieldName):
+            used.add(operand.name)
+        elif isinstance(operand, TransformCall):
+            stack.extend(operand.inputs)
+    return [name for name in DEPRECATED if name in used]
+
+
+def compares_with_na(test: Test) -> bool:
+    """A comparison with ``<NA>`` of a field of which absence is not that text."""
+    if not isinstance(test.left, FieldName) or not test.left.name.startswith(("ka.", "jevt.")):
+        return False
+    if test.op not in ("=", "!=", "in", "intersects", "pmatch"):
+        return False
+    literals = test.right if isinstance(test.right, tuple) else (test.right,)
+    return any(isinstance(x, Literal) and x.text == "<NA>" for x in literals)

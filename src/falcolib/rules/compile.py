@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A collection of definitions, compiled: exceptions, lists and macros put in, conditions and outputs checked (A4). Falco does this after each
+file, with all the files before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .ast import CheckedRule, Condition, Test
+from .check import DEPRECATED, CheckError, Memo, advice, check_condition, compares_with_na, deprecated_fields, event_types
+from .expand import Clause, Lists, Macros, leaves, with_exceptions
+from .grammar import label
+from .merge import Collection, RuleInfo
+from .output import CONTAINER_INFO, Output, OutputError, parse_output
+from .report import Context, Mistake, Result
+
+#: A rule with more event types than this is warned of.
+MANY_EVENTS = 100
+
+_OLD_DIRECTION = ("due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always evaluates to false. The rule "
+                  "expression can be simplified by removing the condition on 'evt.dir'")
+_OLD_CONTAINER = ("%container.info is deprecated and no more useful, and will be dropped by Falco 1.0.0. The container plugin will automatically add "
+                  "required fields to the output message.")
+_NA = ("comparing a field value with <NA> is unsafe and can lead to unpredictable behavior of the rule condition. If you need to check for the "
+       "existence of a field, consider using the 'exists' operator instead.")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Rules in the order of definition, the conditions of macros as written, and lists with the lists in them put in."""
+
+    rules: tuple[CheckedRule, ...]
+    macros: Mapping[str, str]
+    lists: Mapping[str, tuple[str, ...]]
+
+
+class Compiler:
+    """Compiles a collection as it grows. What was found out after one file is used after the next."""
+
+    def __init__(self) -> None:
+        self.memo: Memo = {}
+
+    def run(self, collection: Collection, result: Result) -> Compiled:
+        """Warnings go to the result. Raises Mistake at the first definition that can't be used."""
+        lists = Lists(collection.lists)
+        macros = Macros(collection.macros, lists)
+        rules = [
+            rule for info in collection.rules.values() if not info.unknown_source
+            if (rule := self._rule(info, lists, macros, result)) is not None
+        ]
+        for name, macro in collection.macros.items():
+            if name not in macros.used:
+                result.warn("LOAD_UNUSED_MACRO", "Macro not referred to by any other rule/macro", macro.context)
+        for name, list_ in collection.lists.items():
+            if name not in lists.used:
+                result.warn("LOAD_UNUSED_LIST", "List not referred to by any other rule/macro", list_.context)
+        return Compiled(tuple(rules), {name: m.condition.text for name, m in collection.macros.items()}, dict(lists.items))
+
+    def _rule(self, info: RuleInfo, lists: Lists, macros: Macros, result: Result) -> CheckedRule | None:
+        """The rule; None if it is skipped for the unknown fields it was allowed to have."""
+        written = with_exceptions(info)
+        output = self._output(info, result)
+        if output is None:
+            return None
+        clause = Clause(written, lists, info.condition_context)
+        tree = macros.resolve(clause, info.context)
+        whole = info.condition_context.whole_expression(written.text, label(written.text))
+        self._warn_of_tests(tree, whole, result)
+        try:
+            checked = check_condition(tree, self.memo)
+        except CheckError as e:
+            assert e.test is not None
+            at = (e.operand or e.test.left).at
+            context = info.condition_context.expression(written.text, replace(at, name=label(written.text)))
+            if info.skip_unknown and ("nonexistent field" in e.message or "unknown event type" in e.message):
+                result.warn("LOAD_UNKNOWN_FILTER", e.message, context, at=e.test.at, via=e.test.via)
+                return None
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, e.test.via) from None
+        for message, check in advice(checked):
+            result.warn("LOAD_COMPILE_CONDITION", message, whole, at=check.at, via=check.via)
+        events = event_types(checked)
+        if info.warn_evttypes and len(events) > MANY_EVENTS:
+            result.warn("LOAD_NO_EVTTYPE", "Rule matches too many evt.type values. This has a significant performance penalty.", info.context)
+        return CheckedRule(info.name, info.description, checked, output, (), info.priority, info.source, info.tags, info.enabled, events,
+                           info.context.place)
+
+    @staticmethod
+    def _output(info: RuleInfo, result: Result) -> Output | None:
+        text, context = info.output, info.output_context
+        if CONTAINER_INFO in text:
+            result.warn("LOAD_DEPRECATED_ITEM", _OLD_CONTAINER, info.context)
+            text = text.replace(CONTAINER_INFO, "")
+        try:
+            output = parse_output(text)
+        except OutputError as e:
+            if info.skip_unknown and e.unknown:
+                result.warn("LOAD_UNKNOWN_FILTER", e.message, context)
+                return None
+            raise Mistake("LOAD_ERR_COMPILE_OUTPUT", e.message, context, hint=e.hint) from None
+        for name in DEPRECATED:
+            if name in text:
+                result.warn("LOAD_DEPRECATED_ITEM", f"usage of deprecated field '{name}' has been detected in the rule output", context,
+                            deprecated_field=name)
+        return output
+
+    @staticmethod
+    def _warn_of_tests(tree: Condition, whole: Context, result: Result) -> None:
+        tests = [leaf for leaf in leaves(tree) if isinstance(leaf, Test)]
+        if any(map(compares_with_na, tests)):
+            result.warn("LOAD_UNSAFE_NA_CHECK", _NA, whole)
+        for name in deprecated_fields(tests):
+            message = _OLD_DIRECTION if name == "evt.dir" else f"usage of deprecated field '{name}' has been detected in the rule condition"
+            result.warn("LOAD_DEPRECATED_ITEM", message, whole, deprecated_field=name)

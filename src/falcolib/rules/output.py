@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output formats: text and ``%field`` (C1), and what append_output adds to them (C4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+from .. import schema
+from . import grammar
+from .ast import OutputToken, Slot
+from .check import CheckError, field_slot, field_text, operand_slot
+
+#: An output, taken apart.
+Output: TypeAlias = tuple[str | OutputToken, ...]
+
+#: What older rules write where Falco once put the fields of the container.
+CONTAINER_INFO = "%container.info"
+
+_field = re.compile(rf"({grammar.FIELD})(?:\[(?:({grammar.QUOTED})|({grammar.ARGUMENT}))\])?")
+_call = re.compile(rf"(?:{'|'.join(grammar.TRANSFORMERS)})\(")
+_width = re.compile(r"[0-9]{1,9}")
+
+
+class OutputError(Exception):
+    """An output format that can't be used; ``hint``: the nearest valid name."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is about an unknown field: skip-if-unknown-filter forgives these."""
+        return self.message.startswith(("unknown filter:", "invalid formatting token"))
+
+
+@lru_cache(maxsize=8192)
+def parse_output(text: str) -> Output:
+    """Takes a format apart. Raises OutputError."""
+    found: list[str | OutputToken] = []
+    index = 0
+    while True:
+        percent = text.find("%", index)
+        if percent < 0:
+            break
+        if percent > index:
+            found.append(text[index:percent])
+        start = percent + 1
+        if start == len(text):
+            raise OutputError("invalid formatting syntax: formatting cannot end with a %")
+        m = _width.match(text, start)
+        slot, end = _token(text, m.end() if m else start)
+        found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) if m else None))
+        index = end
+    if index < len(text):
+        found.append(text[index:])
+    return tuple(found)
+
+
+def _token(text: str, start: int) -> tuple[Slot, int]:
+    """The slot of the longest prefix that is a field or a transformer, and where it ends."""
+    if _call.match(text, start):
+        try:
+            operand, end = grammar.parse_operand(text, start)
+            return operand_slot(operand), end
+        except grammar.GrammarError as e:
+            raise OutputError(f"invalid formatting token {text[start:start + 40]}: {e.message}") from None
+        except CheckError as e:
+            raise OutputError(f"unknown filter: {e.message}", e.hint) from None
+    m = _field.match(text, start)
+    if m is None:
+        raise OutputError(f"unknown filter: expected a field or a transformer after '%', found '{text[start:start + 20]}'")
+    hint = None
+    if m.end() > m.end(1):                          # with an argument
+        try:
+            argument = grammar.unquote(m[2], m.end(2)) if m[2] else m[3]
+            return field_slot(field_text(m[1], argument)), m.end()
+        except CheckError as e:
+            hint = e.hint
+        except grammar.GrammarError as e:
+            raise OutputError(f"invalid formatting token {m[0]}: {e.message}") from None
+    for end in range(m.end(1), start, -1):
+        name = text[start:end]
+        if not re.fullmatch(grammar.FIELD, name):
+            continue
+        try:
+            return field_slot(name), end
+        except CheckError as e:
+            hint = hint or e.hint
+    raise OutputError(f"unknown filter: {m[0]}", hint)
+
+
+# ---- append_output ------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AppendOutput:
+    """An entry of falco.yaml's append_output: what is added to the outputs of the rules that match all of ``rule``, ``source`` and ``tags``.
+
+    extra_fields: name and format; a raw one's format is the field itself, and its value stays native.
+    """
+
+    rule: str = ""
+    source: str = ""
+    tags: frozenset[str] = frozenset()
+    extra_output: str = ""
+    extra_fields: tuple[tuple[str, str, bool], ...] = ()
+
+    def fits(self, rule: str, source: str, tags: Iterable[str]) -> bool:
+        return (not self.rule or self.rule == rule) and (not self.source or self.source == source) and self.tags <= set(tags)
+
+
+def suggested_output() -> str:
+    """``container_id=%container.id …``: what suggested_output appends, a term for each field that is made for it."""
+    return " ".join(f"{f.name.replace('.', '_')}=%{f.name}" for f in schema.FIELDS if "SUGGESTED" in f.flags)
+
+
+def read_append_output(entries: Iterable[Mapping[str, object]]) -> tuple[AppendOutput, ...]:
+    """The entries of falco.yaml's append_output, as YAML reads them. Raises ValueError for an entry that makes no sense."""
+    return tuple(_read_entry(entry) for entry in entries)
+
+
+def _read_entry(entry: Mapping[str, object]) -> AppendOutput:
+    match = entry.get("match") or {}
+    if not isinstance(match, Mapping):
+        raise ValueError("append_output: match must be a mapping")
+    tags = match.get("tags") or ()
+    if not isinstance(tags, list | tuple):
+        raise ValueError("append_output: match.tags must be a list")
+    formats = [str(entry["extra_output"])] if entry.get("extra_output") else []
+    if entry.get("suggested_output"):
+        formats.append(suggested_output())
+    extra: list[tuple[str, str, bool]] = []
+    fields = entry.get("extra_fields") or ()
+    if not isinstance(fields, list | tuple):
+        raise ValueError("append_output: extra_fields must be a list")
+    for field in fields:
+        if isinstance(field, Mapping):
+            extra += [(str(name), str(format_), False) for name, format_ in field.items()]
+        else:
+            extra.append((str(field), f"%{field}", True))
+    return AppendOutput(str(match.get("rule") or ""), str(match.get("source") or ""), frozenset(map(str, tags)), " ".join(formats), tuple(extra))

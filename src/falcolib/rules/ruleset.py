@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rule sets: rule files loaded in order, merged, checked. Immutable: what changes one returns another."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import RuleError
+from .ast import CheckedRule
+from .compile import Compiled, Compiler
+from .load import Source, read
+from .merge import PLUGIN_VERSIONS, Collection, parse_version, priority_number
+from .output import AppendOutput, OutputError, parse_output
+from .report import Mistake, Problem, Result, load_results, rule_error
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Something done to the rules after loading: an entry of falco.yaml's ``rules:``, a threshold, or outputs appended."""
+
+    enable: bool | None = None
+    rule: str = ""
+    tag: str = ""
+    priority: int | None = None
+    append: tuple[AppendOutput, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class RuleSet:
+    """Rules, ready for an Engine.
+
+    ``RuleSet.load(*paths)`` reads files, ``RuleSet.parse(text)`` a text; ``a.merge(b)`` is as if b's files had been loaded after a's. A mistake
+    raises RuleError, which names file, line and column, shows the place, and proposes the nearest valid name; the set is then not made.
+    """
+
+    rules: tuple[CheckedRule, ...]
+    """The rules in the order of evaluation, also those that aren't enabled."""
+
+    _sources: tuple[Source, ...]
+    _results: tuple[Result, ...]
+    _compiled: Compiled
+    _selections: tuple[_Selection, ...]
+
+    def __init__(self) -> None:
+        """An empty rule set."""
+        self._fill((), (), _EMPTY, ())
+
+    def _fill(self, sources: tuple[Source, ...], results: tuple[Result, ...], compiled: Compiled, selections: tuple[_Selection, ...]) -> RuleSet:
+        rules = compiled.rules
+        for selection in selections:
+            rules = _apply(rules, selection)
+        for name, value in (("rules", rules), ("_sources", sources), ("_results", results), ("_compiled", compiled), ("_selections", selections)):
+            object.__setattr__(self, name, value)
+        return self
+
+    @classmethod
+    def load(cls, *paths: str | os.PathLike[str]) -> RuleSet:
+        """Loads rule files in order; of a folder its .yaml and .yml files by name, not those of folders in it.
+
+        Raises RuleError for a mistake in a file, OSError for one that can't be read.
+        """
+        return cls._build(given_files(paths))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "<string>") -> RuleSet:
+        """Loads rules from a text. Raises RuleError."""
+        return cls._build([given_text(text, name)])
+
+    def merge(self, other: RuleSet) -> RuleSet:
+        """These rules and then the other's, as if its files had been loaded after: it can append to, override and disable what is here. What
+        was selected in either is selected again, in that order. Raises RuleError.
+        """
+        return self._build([*self._sources, *other._sources], self._selections + other._selections)
+
+    @classmethod
+    def _build(cls, given: Iterable[_Given | Source], selections: tuple[_Selection, ...] = ()) -> RuleSet:
+        sources, results, compiled, problem = load_all(given, stop=True)
+        if problem is not None:
+            raise rule_error(problem, results)
+        return cls()._fill(tuple(sources), tuple(results), compiled, selections)
+
+    # ---- what is in it ----
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What Falco warns of, each once: ``code``, ``message``, ``location``; as text it shows the place."""
+        found: dict[tuple[str, str, str], Problem] = {}
+        for result in self._results:
+            for warning in result.warnings:
+                found.setdefault((warning.code, warning.message, str(warning.context.way())), warning)
+        return tuple(found.values())
+
+    @property
+    def report(self) -> dict[str, object]:
+        """Falco's falco_load_results."""
+        return load_results(self._results)
+
+    @property
+    def macros(self) -> Mapping[str, str]:
+        """The conditions of the macros, as written, by name."""
+        return MappingProxyType(dict(self._compiled.macros))
+
+    @property
+    def lists(self) -> Mapping[str, tuple[str, ...]]:
+        """The items of the lists, by name; lists in lists are put in."""
+        return MappingProxyType(dict(self._compiled.lists))
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def __repr__(self) -> str:
+        return f"<RuleSet of {len(self.rules)} rules from {', '.join(s.name for s in self._sources) or 'nowhere'}>"
+
+    # ---- what changes it ----
+
+    def select(self, entries: Iterable[Mapping[str, Any]] = (), *, priority: str | int | None = None) -> RuleSet:
+        """Enables and disables rules.
+
+        entries: those of falco.yaml's ``rules:``, in order: ``{"disable": {"rule": "Write*"}}``, ``{"enable": {"tag": "network"}}``; ``*`` in a
+        rule's name stands for any text. priority: rules less urgent than this (a name, or 0 Emergency … 7 Debug) are disabled. Raises ValueError.
+        """
+        selections = [selection for entry in entries for selection in _read_selection(entry)]
+        if priority is not None:
+            selections.append(_Selection(priority=priority_number(priority)))
+        return self._with(selections)
+
+    def append_output(self, entries: Iterable[AppendOutput]) -> RuleSet:
+        """Adds to the outputs of the rules that the entries match (read_append_output makes them of falco.yaml's). Raises RuleError for a format
+        that can't be used.
+        """
+        return self._with([_Selection(append=tuple(entries))])
+
+    def _with(self, selections: Iterable[_Selection]) -> RuleSet:
+        return RuleSet()._fill(self._sources, self._results, self._compiled, (*self._selections, *selections))
+
+
+_EMPTY = Compiled((), {}, {})
+
+
+# ---- loading ------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A text that wasn't read yet."""
+
+    name: str
+    text: str
+
+
+def rule_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files that paths stand for."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += sorted((p for p in path.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file()), key=str)
+        else:
+            files.append(path)
+    return files
+
+
+def given_files(paths: Iterable[str | os.PathLike[str]]) -> list[_Given]:
+    """The texts of the files that paths stand for. Raises OSError."""
+    return [_Given(str(path), path.read_bytes().decode("utf-8", "surrogateescape")) for path in rule_files(paths)]
+
+
+def given_text(text: str, name: str) -> _Given:
+    return _Given(name, text)
+
+
+def load_all(given: Iterable[_Given | Source], stop: bool) -> tuple[list[Source], list[Result], Compiled, Problem | None]:
+    """Reads files in order into one collection and compiles it after each. The first mistake ends the file, and with ``stop`` everything."""
+    collection, compiler = Collection(), Compiler()
+    sources: list[Source] = []
+    results: list[Result] = []
+    compiled, problem = _EMPTY, None
+    for entry in given:
+        result = Result(entry.name)
+        results.append(result)
+        try:
+            source = entry if isinstance(entry, Source) else read(entry.text, entry.name)
+            sources.append(source)
+            collection.read(source, result)
+            compiled = compiler.run(collection, result)
+        except Mistake as e:
+            result.errors.append(e.problem)
+            problem = problem or e.problem
+            if stop:
+                return sources, results, compiled, problem
+    if problem is None and sources:
+        problem = _unmet_requirement(collection)
+        if problem is not None:
+            results[-1].errors.append(problem)
+    return sources, results, compiled, problem
+
+
+def _unmet_requirement(collection: Collection) -> Problem | None:
+    """The first plugin that is required in a version that we can't stand in for."""
+    for requirement in collection.plugins:
+        for name, version in requirement.alternatives:
+            ours, wanted = PLUGIN_VERSIONS.get(name), parse_version(version)
+            if ours is not None and wanted is not None and ours[0] == wanted[0] and ours >= wanted:
+                break
+        else:
+            wanted_text = " or ".join(f"{name} {version}" for name, version in requirement.alternatives)
+            return Problem("LOAD_ERR_VALIDATE", f"Plugin requirement not satisfied, must load one of: {wanted_text}", requirement.context)
+    return None
+
+
+# ---- selection ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _read_selection(entry: Mapping[str, Any]) -> list[_Selection]:
+    found: list[_Selection] = []
+    for action, what in entry.items():
+        if action not in ("enable", "disable") or not isinstance(what, Mapping):
+            raise ValueError(f"rules: an entry must be 'enable' or 'disable' with a rule or a tag, not {action!r}")
+        rule, tag = what.get("rule"), what.get("tag")
+        if not rule and not tag:
+            raise ValueError("rules: an entry needs a rule, a tag, or both")
+        if rule:
+            found.append(_Selection(action == "enable", rule=str(rule)))
+        if tag:
+            found.append(_Selection(action == "enable", tag=str(tag)))
+    return found
+
+
+def _apply(rules: tuple[CheckedRule, ...], selection: _Selection) -> tuple[CheckedRule, ...]:
+    if selection.append:
+        return tuple(_appended(rule, selection.append) for rule in rules)
+    if selection.priority is not None:
+        return tuple(replace(r, enabled=False) if r.priority > selection.priority else r for r in rules)
+    pattern = re.compile(".*".join(map(re.escape, selection.rule.split("*"))), re.DOTALL) if selection.rule else None
+    stay: list[CheckedRule] = []
+    enabled: list[CheckedRule] = []                 # rules that are enabled again are evaluated last
+    for rule in rules:
+        if not (pattern.fullmatch(rule.name) if pattern else selection.tag in rule.tags) or rule.enabled == selection.enable:
+            stay.append(rule)
+        elif selection.enable:
+            enabled.append(replace(rule, enabled=True))
+        else:
+            stay.append(replace(rule, enabled=False))
+    return (*stay, *enabled)
+
+
+def _appended(rule: CheckedRule, entries: Iterable[AppendOutput]) -> CheckedRule:
+    output, extra = rule.output, dict(rule.extra_fields)
+    for entry in entries:
+        if entry.fits(rule.name, rule.source, rule.tags):
+            try:
+                if entry.extra_output:
+                    output = (*output, " ", *parse_output(entry.extra_output))
+                for name, format_, _ in entry.extra_fields:
+                    extra[name] = parse_output(format_)
+            except OutputError as e:
+                raise RuleError(f"append_output for rule '{rule.name}': {e.message}" + (f"; did you mean {e.hint}?" if e.hint else ""),
+                                code="LOAD_ERR_COMPILE_OUTPUT", location=rule.at) from None
+    return replace(rule, output=output, extra_fields=tuple(sorted(extra.items())))
