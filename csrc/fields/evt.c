@@ -163,7 +163,12 @@ EXTRACT(evt_count_error) { return error_count(view, out); }
 EXTRACT(evt_count_error_file) { return about_file(view) && error_count(view, out); }
 EXTRACT(evt_count_error_net) { return about_net(view) && error_count(view, out); }
 EXTRACT(evt_count_error_memory) { return about_memory(view) && error_count(view, out); }
-EXTRACT(evt_count_error_other) { return !about_file(view) && !about_net(view) && !about_memory(view) && error_count(view, out); }
+
+EXTRACT(evt_count_error_other)
+{
+    bool memory = about_memory(view) && !view->now->fd;
+    return !about_file(view) && !about_net(view) && !memory && error_count(view, out);
+}
 
 /* ---- input and output ---- */
 
@@ -177,7 +182,7 @@ EXTRACT(evt_is_wait) { return fl_set_bool(out, fl_flags_of(view) & EF_WAITS); }
 EXTRACT(evt_io_dir)
 {
     unsigned flags = fl_flags_of(view);
-    return flags & READS ? fl_set_lit(out, "read") : flags & WRITES ? fl_set_lit(out, "write") : false;
+    return flags & WRITES ? fl_set_lit(out, "write") : flags & READS ? fl_set_lit(out, "read") : false;
 }
 
 EXTRACT(evt_is_syslog)
@@ -186,27 +191,28 @@ EXTRACT(evt_is_syslog)
     return fl_set_bool(out, fd && memmem(fd->name->data, fd->name->len, "/dev/log", 8));
 }
 
-/* The bytes that a call read or wrote, where its descriptor is of the kind asked for. */
-static bool transferred(const struct fl_view *view, bool file, bool net, unsigned directions, struct fl_value *out)
+/* What a call of input or output returned, a number of bytes, if its descriptor is of the kind asked for. */
+static bool io_size(const struct fl_view *view, bool file, bool net, unsigned direction, struct fl_value *out)
 {
     int64_t result;
+    unsigned kind = fl_info(view)->category & EC_MASK;
     const struct fl_fd *fd = view->now->fd;
-    if (!(fl_flags_of(view) & directions) || !fl_result(view, &result) || result < 0)
+    if (direction ? kind != direction : kind != EC_IO_READ && kind != EC_IO_WRITE && kind != EC_IO_OTHER)
         return false;
-    if ((file && !(fd && fl_fd_is_file(fd))) || (net && !(fd && fl_fd_is_socket(fd))))
+    if (!fd || (file && !fl_fd_is_file(fd)) || (net && !fl_fd_is_socket(fd)))
         return false;
-    return fl_set_u64(out, (uint64_t)result);
+    return fl_result(view, &result) && result >= 0 && fl_set_u64(out, (uint64_t)result);
 }
 
-EXTRACT(evt_buflen) { return transferred(view, false, false, READS | WRITES, out); }
-EXTRACT(evt_buflen_in) { return transferred(view, false, false, READS, out); }
-EXTRACT(evt_buflen_out) { return transferred(view, false, false, WRITES, out); }
-EXTRACT(evt_buflen_file) { return transferred(view, true, false, READS | WRITES, out); }
-EXTRACT(evt_buflen_file_in) { return transferred(view, true, false, READS, out); }
-EXTRACT(evt_buflen_file_out) { return transferred(view, true, false, WRITES, out); }
-EXTRACT(evt_buflen_net) { return transferred(view, false, true, READS | WRITES, out); }
-EXTRACT(evt_buflen_net_in) { return transferred(view, false, true, READS, out); }
-EXTRACT(evt_buflen_net_out) { return transferred(view, false, true, WRITES, out); }
+EXTRACT(evt_buflen) { return io_size(view, false, false, 0, out); }
+EXTRACT(evt_buflen_in) { return io_size(view, false, false, EC_IO_READ, out); }
+EXTRACT(evt_buflen_out) { return io_size(view, false, false, EC_IO_WRITE, out); }
+EXTRACT(evt_buflen_file) { return io_size(view, true, false, 0, out); }
+EXTRACT(evt_buflen_file_in) { return io_size(view, true, false, EC_IO_READ, out); }
+EXTRACT(evt_buflen_file_out) { return io_size(view, true, false, EC_IO_WRITE, out); }
+EXTRACT(evt_buflen_net) { return io_size(view, false, true, 0, out); }
+EXTRACT(evt_buflen_net_in) { return io_size(view, false, true, EC_IO_READ, out); }
+EXTRACT(evt_buflen_net_out) { return io_size(view, false, true, EC_IO_WRITE, out); }
 
 /* ---- opened files ---- */
 

@@ -231,7 +231,8 @@ static void put_value(struct fl_text *text, const struct param *p)
     case FL_T_BYTEBUF: case FL_T_CHARBUFARRAY: case FL_T_CHARBUF_PAIR_ARRAY:
         put_bytes(text, p);
         break;
-    case FL_T_INT8: case FL_T_INT16: case FL_T_INT32: case FL_T_INT64:
+    case FL_T_INT8: case FL_T_INT16: case FL_T_INT32: case FL_T_INT64: case FL_T_UINT64:
+        /* 64 bits are printed signed: offsets are */
         if (p->format == FL_FMT_HEX || p->format == FL_FMT_OCT)
             put_unsigned(text, p);
         else
@@ -527,9 +528,7 @@ EXTRACT(evt_rawarg)
         out->kind = FL_IP;
         return true;
     case FL_BYTES:
-        fl_set_str(out, (const char *)p.data, p.len);
-        out->kind = FL_BYTES;
-        return true;
+        return fl_set_bytes(out, p.data, p.len);
     default:
         return fl_set_u64(out, number(&p));
     }
@@ -538,10 +537,7 @@ EXTRACT(evt_rawarg)
 EXTRACT(evt_buffer)
 {
     int i = fl_param_named(fl_info(view), "data", 4);
-    if (i < 0 || !fl_param_present(view->ev, (unsigned)i))
+    if (i < 0 || (unsigned)i >= view->ev->nparams)
         return false;
-    struct fl_slice s = fl_param_bytes(view->ev, (unsigned)i);
-    fl_set_str(out, s.data, s.len);
-    out->kind = FL_BYTES;
-    return true;
+    return fl_set_bytes(out, view->ev->param[i], view->ev->len[i]);
 }

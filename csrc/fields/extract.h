@@ -47,6 +47,12 @@ bool fl_next_text(const char *s, uint32_t len, uint32_t *at, struct fl_slice *ou
 
 static inline bool fl_set_lit(struct fl_value *v, const char *s) { return fl_set_str(v, s, (uint32_t)strlen(s)); }
 static inline bool fl_set_slice(struct fl_value *v, struct fl_slice s) { return fl_set_str(v, s.data, s.len); }
+static inline bool fl_set_bytes(struct fl_value *v, const uint8_t *bytes, uint32_t len)
+{
+    v->kind = FL_BYTES, v->s = (const char *)bytes, v->len = len, v->str = 0;
+    return true;
+}
+
 static inline bool fl_set_f64(struct fl_value *v, double f) { v->kind = FL_F64, v->f = f; return true; }
 static inline bool fl_set_list(struct fl_value *v, const struct fl_value *list, uint32_t count)
 {

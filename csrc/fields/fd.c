@@ -170,7 +170,10 @@ EXTRACT(fd_type) { return fl_fd_of(view) && fl_set_lit(out, fl_fd_type_text(fl_f
 EXTRACT(fd_typechar)
 {
     const struct fl_fd *fd = fl_fd_of(view);
-    return fd && fl_set_str(out, fd->type < KINDS && kinds[fd->type].letter ? &kinds[fd->type].letter : "o", 1);
+    if (!has_fd(view))
+        return false;
+    unsigned param, type = fd ? fd->type : raw_name_of_event(view, &param) ? FL_FD_FILE : FL_FD_UNKNOWN;
+    return fl_set_str(out, type < KINDS && kinds[type].letter ? &kinds[type].letter : "o", 1);
 }
 
 EXTRACT(fd_uid)
@@ -195,7 +198,7 @@ static void add_kind(const struct fl_fd *fd, void *context)
 EXTRACT(fd_types)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    const struct fl_fds *fds = thread ? fl_thread_fds(thread) : NULL;
+    const struct fl_fds *fds = has_fd(view) ? fl_thread_fds(thread) : NULL;
     const char *seen[32];
     uint32_t set = 0, count = 0;
     if (!fds)

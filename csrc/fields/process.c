@@ -101,7 +101,8 @@ NUMBER_OF_THREAD(proc_is_exe_from_memfd, fl_set_bool, thread->exe_from_memfd)
 EXTRACT(proc_ppid)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    return thread && fl_set_i64(out, fl_thread_main(thread)->ptid);
+    int64_t ptid = thread ? fl_thread_main(thread)->ptid : 0;
+    return ptid > 0 && fl_set_i64(out, ptid);
 }
 
 EXTRACT(proc_pvpid)

@@ -143,9 +143,6 @@ static bool run(struct fl_vm *vm, uint32_t pc)
             any = true;
             pc++;
             continue;
-        case OP_JUMP:
-            pc = in->target;
-            continue;
         case OP_GATE:
             if (vm->outcomes[in->operand] >> 1 == vm->run) {
                 outcome = vm->outcomes[in->operand] & 1;

@@ -284,10 +284,11 @@ def current_event_ids(name: str) -> tuple[int, ...]:
     if name not in _event_ids():
         near = nearest_event(name)
         raise ValueError(f"there is no event {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-    return tuple(i for i in sorted(_event_ids()[name]) if _seen_by_rules(_events()[i]))
+    return tuple(i for i in sorted(_event_ids()[name]) if seen_by_rules(_events()[i]))
 
 
-def _seen_by_rules(event: EventInfo) -> bool:
+def seen_by_rules(event: EventInfo) -> bool:
+    """Whether rules are evaluated on events of a type: of the newest schema; not on enters of system calls."""
     return not event.flags & {"OLD_VERSION", "UNUSED"} and (event.is_exit or not event.classes & {"SYSCALL", "ITER"})
 
 

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs as text, stable enough for golden tests. docs/vm.md explains the notation."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from .. import schema
+from .emit import ALL, ANY, IF, MODIFIERS, OTHER
+from .tables import FORMS, HEADER, INPUT, INSTR, KINDS, LIST_ROW, RANGE, SLOT, VALUE, opcodes
+
+if TYPE_CHECKING:
+    from .program import Program
+
+_ROW_SIZES = (VALUE.size, LIST_ROW.size, INPUT.size, SLOT.size, 0, 0, INSTR.size, RANGE.size, RANGE.size, 2, RANGE.size, 2, 1)
+_VALUES, _LISTS, _INPUTS, _SLOTS, _PATTERNS, _MEMOS, _CODE, _GATES, _SECTIONS, _TYPES, _RULES, _OUTPUTS, _TEXT = range(13)
+_FORM_NAMES = {number: name.lower() for name, number in FORMS.items()}
+
+
+def disassemble(program: Program) -> str:
+    """All of a program: registers, gates, and the sections with the event types that have them."""
+    return "\n".join(_Listing(program).lines()) + "\n"
+
+
+class _Listing:
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._ops = {number: (name, operand) for name, (number, operand) in opcodes().items()}
+        self._rows = HEADER.unpack_from(program.code)[5:18]
+        self._tables: list[bytes] = []
+        at = HEADER.size
+        for rows, size in zip(self._rows, _ROW_SIZES, strict=True):
+            self._tables.append(program.code[at : at + rows * size])
+            at += rows * size + -(rows * size) % 8
+
+    def lines(self) -> Iterator[str]:
+        for number, slot in enumerate(self._program.slots):
+            yield f"slot {number}: {slot} {slot.kind}{' list' * slot.is_list}{' any' * slot.is_any}{' either' * slot.is_either}"
+        for number, pattern in enumerate(self._program.patterns):
+            yield f"pattern {number}: {_quoted(pattern.encode('utf-8', 'surrogateescape'))}"
+        for number, rule in enumerate(self._program.rules):
+            captured = " ".join(map(str, self._program.outputs[number]))
+            yield f"rule {number}: {rule.name!r}" + (f" captures {captured}" if captured else "")
+        for number, (first, count) in enumerate(RANGE.iter_unpack(self._tables[_GATES])):
+            yield from ("", f"gate {number}:", *self._range(first, count))
+        sections = struct.unpack(f"<{self._rows[_TYPES]}H", self._tables[_TYPES])
+        for number, (first, count) in enumerate(RANGE.iter_unpack(self._tables[_SECTIONS])):
+            types = " ".join(schema.EVENTS[i].code for i, section in enumerate(sections) if section == number + 1)
+            yield from ("", f"section {number}: {types}", *self._range(first, count))
+
+    def _range(self, first: int, count: int) -> Iterator[str]:
+        for at in range(first, first + count):
+            yield f"{at:6}  {self._instruction(at)}".rstrip()
+
+    def _instruction(self, at: int) -> str:
+        op, flags, slot, operand, target, memo = INSTR.unpack_from(self._tables[_CODE], at * INSTR.size)
+        name, wants = self._ops[op]
+        if wants == "RULE":
+            return f"rule {operand}"
+        if name in ("stop", "false", "true"):
+            return name
+        jump = f"{'if' if flags & IF else 'unless'} → {target}"
+        if wants == "GATE":
+            return f"gate {operand:<49} {jump}"
+        modifier = next((" " + word for word, flag in MODIFIERS.items() if flags & flag), "")
+        words = f"{'any ' * bool(flags & ANY)}{'all ' * bool(flags & ALL)}s{slot} {name}{modifier} {self._operand(wants, flags, operand)}".rstrip()
+        return f"{words:<54} {jump}" + (f"  memo {memo}" if memo else "")
+
+    def _operand(self, wants: str, flags: int, operand: int) -> str:
+        if flags & OTHER:
+            return f"s{operand}"
+        if any(flags & flag for flag in MODIFIERS.values()):
+            return self._list(operand, "pattern " * (wants == "PATTERN"))
+        if wants == "NONE":
+            return ""
+        if wants == "VALUE":
+            return self._value(operand)
+        return f"pattern {operand}" if wants == "PATTERN" else self._list(operand)
+
+    def _list(self, number: int, prefix: str = "") -> str:
+        first, count, form = LIST_ROW.unpack_from(self._tables[_LISTS], number * LIST_ROW.size)
+        items = ", ".join(prefix + self._value(first + i) for i in range(count))
+        return f"({items})" if _FORM_NAMES[form] in ("plain", "set") else f"{_FORM_NAMES[form]} ({items})"
+
+    def _value(self, number: int) -> str:
+        kind, size, bits = VALUE.unpack_from(self._tables[_VALUES], number * VALUE.size)
+        text = self._tables[_TEXT][bits : bits + size] if kind >= KINDS["str"] else b""
+        if kind == KINDS["bool"]:
+            return "true" if bits else "false"
+        if kind == KINDS["i64"]:
+            return str(bits - (bits >> 63 << 64))
+        if kind == KINDS["f64"]:
+            return repr(struct.unpack("<d", struct.pack("<Q", bits))[0])
+        if kind == KINDS["ip"]:
+            return str(ip_address(text))
+        if kind == KINDS["net"]:
+            return f"{ip_address(text[: size // 2])}/{ip_address(text[size // 2 :])}"
+        return str(bits) if kind == KINDS["u64"] else _quoted(text)
+
+
+def _quoted(text: bytes) -> str:
+    """Text in double quotes, on one line; what isn't UTF-8 or can't be printed as \\xHH."""
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogateescape"))
+                         for c in text.decode("utf-8", "surrogateescape")) + '"'

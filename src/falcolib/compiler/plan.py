@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order in which the rules of an event type are tested: a tree of gates.
+
+A conjunct that several rules have in common is tested once, in front of all of them; if it fails, none of them is looked at. Which
+conjunct comes first is a matter of what it saves: how many rules wait behind it, how likely it is to fail, and what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+from .share import TRUE, Both, Graph, Leaf, NodeId, slot_name
+
+#: Leave for the label unless the condition holds | here is the label | the rule is true.
+Step: TypeAlias = tuple[str, int, int]
+GATE, LABEL, RULE = "gate", "label", "rule"
+
+# Estimates, of instructions of the processor and of probabilities. They order tests; they decide nothing.
+_FAILS = {"exists": 0.1, "!=": 0.2, "<": 0.4, "<=": 0.4, ">": 0.4, ">=": 0.4}
+_FAILS_DEFAULT, _FAILS_NUMBER = 0.9, 0.5
+_COST = {"contains": 60, "icontains": 150, "glob": 250, "iglob": 300, "regex": 2000, "pmatch": 40, "in": 25, "startswith": 20, "endswith": 20}
+_COST_DEFAULT, _COST_ANY = 15, 150
+
+
+class Estimates:
+    """What conditions cost, and how likely they fail."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._known: dict[NodeId, tuple[float, float]] = {}
+
+    def of(self, node: NodeId) -> tuple[float, float]:
+        """Cost and probability of failing of a node, its parts in the order of ``ordered``."""
+        todo = [node]
+        while todo:
+            at = todo[-1]
+            shape = self._graph.nodes[at]
+            missing = [] if isinstance(shape, Leaf) or at in self._known else [part for part in shape.parts if part not in self._known]
+            if missing:
+                todo.extend(missing)
+                continue
+            todo.pop()
+            if at not in self._known:
+                self._known[at] = self._leaf(shape) if isinstance(shape, Leaf) else self._joined(at)
+        return self._known[node]
+
+    def _leaf(self, leaf: Leaf) -> tuple[float, float]:
+        check = leaf.check
+        several = check.slot.is_any or check.slot.is_list
+        cost = _COST.get(check.op, _COST_DEFAULT) * (max(1, len(check.values)) if check.op not in ("in", "startswith", "endswith", "pmatch") else 1)
+        fails = _FAILS.get(check.op, _FAILS_DEFAULT if check.slot.kind in ("str", "bytes", "ip", "net") else _FAILS_NUMBER)
+        return cost + _COST_ANY * several, 1 - fails if leaf.negated else fails
+
+    def _joined(self, node: NodeId) -> tuple[float, float]:
+        shape = self._graph.nodes[node]
+        conjunction = isinstance(shape, Both)
+        cost, reached = 0.0, 1.0
+        for part in self.ordered(node):
+            part_cost, fails = self._known[part]
+            cost += reached * part_cost
+            reached *= 1 - fails if conjunction else fails
+        return cost, 1 - reached if conjunction else reached
+
+    def ordered(self, node: NodeId) -> list[NodeId]:
+        """The parts of a conjunction or disjunction, those first that decide most for their cost. Their estimates must be known."""
+        shape = self._graph.nodes[node]
+        assert not isinstance(shape, Leaf)
+        conjunction = isinstance(shape, Both)
+
+        def value(part: NodeId) -> float:
+            cost, fails = self._known[part]
+            return -(fails if conjunction else 1 - fails) / cost
+
+        return sorted(shape.parts, key=value)
+
+
+def conjuncts(graph: Graph, node: NodeId) -> tuple[NodeId, ...]:
+    """The conditions that all must hold for a node."""
+    shape = graph.nodes[node]
+    return shape.parts if isinstance(shape, Both) else (node,)
+
+
+def gate_tree(graph: Graph, estimates: Estimates, rules: Sequence[tuple[int, NodeId]]) -> list[Step]:
+    """The steps that find the true ones of these rules (numbers, conditions)."""
+    return _Planner(estimates).plan([(rule, frozenset(conjuncts(graph, node))) for rule, node in rules])
+
+
+_Waiting: TypeAlias = tuple[int, frozenset[NodeId]]
+
+
+class _Planner:
+    def __init__(self, estimates: Estimates) -> None:
+        self._estimates = estimates
+        self._worth: dict[NodeId, float] = {}
+        self._labels = 0
+
+    def plan(self, rules: list[_Waiting]) -> list[Step]:
+        steps: list[Step] = []
+        todo: list[list[_Waiting] | int] = [rules]
+        while todo:
+            group = todo.pop()
+            if isinstance(group, int):
+                steps.append((LABEL, group, 0))
+                continue
+            steps.extend((RULE, rule, 0) for rule, rest in group if not rest)
+            group = [waiting for waiting in group if waiting[1]]
+            if not group:
+                continue
+            gate = self._best(group)
+            self._labels += 1
+            steps.append((GATE, gate, self._labels))
+            todo.append([waiting for waiting in group if gate not in waiting[1]])
+            todo.append(self._labels)
+            todo.append([(rule, rest - {gate}) for rule, rest in group if gate in rest])
+        return steps
+
+    def _best(self, group: Iterable[_Waiting]) -> NodeId:
+        counts: dict[NodeId, int] = {}
+        for _, rest in group:
+            for node in rest:
+                counts[node] = counts.get(node, 0) + 1
+        return max(counts, key=lambda node: (counts[node] * self._worth_of(node), -node))
+
+    def _worth_of(self, node: NodeId) -> float:
+        found = self._worth.get(node)
+        if found is None:
+            cost, fails = self._estimates.of(node)
+            found = self._worth[node] = fails / cost
+        return found
+
+
+def in_order(graph: Graph, rules: Sequence[tuple[int, NodeId]]) -> list[Step]:
+    """The steps that test each rule by itself, as it is written."""
+    steps: list[Step] = []
+    for label, (rule, node) in enumerate(rules):
+        if node != TRUE:
+            steps.append((GATE, node, label))
+        steps += [(RULE, rule, 0), (LABEL, label, 0)]
+    return steps
+
+
+def is_costly(leaf: Leaf) -> bool:
+    """Whether remembering a test's outcome is cheaper than testing again."""
+    check = leaf.check
+    return check.op in _COST or check.slot.is_any or check.slot.is_list or slot_name(check).startswith("fdlist.")

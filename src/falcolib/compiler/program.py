@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compiled program: what the compiler makes of rules, and engines run."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .._native import error_text, ffi, lib, raise_error
+from ..rules.ast import CheckedRule, Slot
+
+
+@dataclass(frozen=True)
+class Program:
+    """Compiled rules: immutable, shared by any number of engines and threads, and picklable.
+
+    code: the bytes that the machine runs (docs/vm.md). rules: in order of definition, which numbers them. slots: what the registers hold,
+    by number. outputs: by rule, the numbers of the slots that an alert captures. patterns: the regular expressions, by number.
+    """
+
+    code: bytes
+    rules: tuple[CheckedRule, ...]
+    slots: tuple[Slot, ...]
+    outputs: tuple[tuple[int, ...], ...]
+    patterns: tuple[str, ...]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the code, in hexadecimal: equal programs have equal hashes."""
+        return hashlib.sha256(self.code).hexdigest()
+
+    @cached_property
+    def handle(self) -> Any:
+        """The program in the C core, verified.
+
+        Raises ProgramError if it is refused, for instance because it was compiled by another version.
+        """
+        error = error_text()
+        handle = lib.fl_program_load(self.code, len(self.code), error)
+        if handle == ffi.NULL:
+            raise_error(error.code, error)
+        return ffi.gc(handle, lib.fl_program_free)
+
+    def disassemble(self) -> str:
+        """The program as text: one line an instruction, in the notation of docs/vm.md."""
+        from .disasm import disassemble
+
+        return disassemble(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Program) and self.code == other.code and self.rules == other.rules
+
+    def __hash__(self) -> int:
+        return hash(self.code)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}
