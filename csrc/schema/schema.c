@@ -87,7 +87,8 @@ const struct fl_event_info fl_events[FL_EV_COUNT] = {
 #undef EVENT
 };
 
-#define EVENT(code, id, name, category, flags, ...) _Static_assert(ROWS(params_##code) <= FL_MAX_PARAMS, #code " has too many parameters");
+#define EVENT(code, id, name, category, flags, ...) \
+    _Static_assert(ROWS(params_##code) <= FL_MAX_PARAMS, #code " has too many parameters");
 #include "events.def"
 #undef EVENT
 
@@ -102,7 +103,7 @@ enum {
 #include "events.def"
 #undef EVENT
 
-_Static_assert(FL_SRC_COUNT <= FL_SRC_AT_ENTRY, "fl_param_info keeps the source and its bit in a byte");
+_Static_assert(FL_SRC_COUNT <= 256, "fl_param_info keeps the source in a byte");
 
 /* ---- system calls ---- */
 
@@ -205,8 +206,8 @@ int fl_schema_field(unsigned id, fl_field_row *row)
     if (id >= FL_FIELD_COUNT)
         return -1;
     const struct fl_field_info *f = &fl_fields[id];
-    *row = (fl_field_row){f->name, f->description, fl_type_names[f->type], format_names[f->format], classes[f->class_].name, f->argument,
-                          f->flags};
+    *row = (fl_field_row){f->name, f->description, fl_type_names[f->type], format_names[f->format], classes[f->class_].name,
+                          f->argument, f->flags};
     return 0;
 }
 
@@ -336,7 +337,8 @@ uint64_t fl_schema_hash_events(void)
         const struct fl_syscall_info *s = &fl_syscalls[i];
         if (s->name) {
             hash = mix_number(mix_text(hash, s->name), i);
-            hash = mix_number(mix_number(mix_number(mix_number(hash, (uint64_t)s->x86_64), (uint64_t)s->aarch64), s->event), s->keep);
+            hash = mix_number(mix_number(hash, (uint64_t)s->x86_64), (uint64_t)s->aarch64);
+            hash = mix_number(mix_number(hash, s->event), s->keep);
         }
     }
     return hash;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The schema's tables as C: enumerations at compile time, and rows to read at run time. Everything is an expansion of the .def files.
+ * The schema's tables as C: enumerations at compile time, and rows to read at run time. Everything is an expansion of the .def
+ * files.
  */
 #ifndef FL_SCHEMA_H
 #define FL_SCHEMA_H
@@ -115,7 +116,7 @@ struct fl_param_info {
     uint8_t dyn;                /* enum fl_dyn_table */
     int8_t at;                  /* FSRELPATH: index of the directory descriptor's parameter; -1 = none */
     uint8_t source;             /* enum fl_source of sources.h; where the kernel side takes it from */
-    uint8_t source_arg;         /* which argument it takes; FL_SRC_NO_ARG */
+    uint8_t source_arg;         /* the number of its argument or FL_SRC_NO_ARG; with FL_SRC_AT_ENTRY */
 };
 
 struct fl_event_info {
