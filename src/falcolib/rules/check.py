@@ -120,8 +120,14 @@ def field_slot(text: str) -> FieldSlot:
     return FieldSlot(info, argument)
 
 
+@cache
+def _first_words() -> frozenset[str]:
+    return frozenset(info.name.partition(".")[0] for info in schema.FIELDS)
+
+
 def field_exists(text: str) -> bool:
-    return schema.find_field(text) is not None
+    """Whether a text names a field. Most that don't aren't even like one, and are told apart without looking for the nearest name."""
+    return text.partition(".")[0] in _first_words() and schema.find_field(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
