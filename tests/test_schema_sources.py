@@ -22,7 +22,7 @@ OWN = {"DROP_E", "DROP_X", "CPU_HOTPLUG_E"}
 
 def is_delivered(event: schema.EventInfo) -> bool:
     """Whether the kernel side delivers an event: exits of system calls that x86_64 or aarch64 has, tracepoints, iterators."""
-    if event.flags & {"OLD_VERSION", "UNUSED"}:
+    if not event.is_current:
         return False
     if event.code in OWN or event.classes & {"TRACEPOINT", "ITER"}:
         return True

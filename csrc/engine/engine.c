@@ -49,19 +49,6 @@ static int fail(fl_error_text *out, int code, const char *text)
     return to_text(out, &error);
 }
 
-/* Rules see exits of system calls, tracepoints and meta events; not enter events, nor the events that only carry tables (spec: corrections). */
-static bool rules_see(unsigned type)
-{
-    switch (type) {
-    case FL_EV_USER_ADDED_E: case FL_EV_USER_ADDED_X: case FL_EV_USER_DELETED_E: case FL_EV_USER_DELETED_X:
-    case FL_EV_GROUP_ADDED_E: case FL_EV_GROUP_ADDED_X: case FL_EV_GROUP_DELETED_E: case FL_EV_GROUP_DELETED_X:
-    case FL_EV_CONTAINER_JSON_E: case FL_EV_CONTAINER_JSON_X: case FL_EV_CONTAINER_JSON_2_E: case FL_EV_CONTAINER_JSON_2_X:
-        return false;
-    default:
-        return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
-    }
-}
-
 fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, void *handle, fl_error_text *error)
 {
     fl_engine *e = calloc(1, sizeof *e);
@@ -160,7 +147,7 @@ static void leave(fl_engine *e)
     if (!e->entered)
         return;
     const struct fl_event *ev = &e->item.event;
-    if (!ev->hidden && rules_see(ev->type))
+    if (!ev->hidden && fl_schema_rules_see(ev->type))
         e->seen_ts = ev->ts;
     fl_state_leave(e->state);
     e->entered = false;
@@ -207,7 +194,7 @@ static int advance(fl_engine *e, fl_error_text *error)
         case FL_SCAP_GROUP: fl_state_group(e->state, &e->item.group); break;
         case FL_SCAP_EVENT:
             enter(e);
-            if (!e->item.event.hidden && rules_see(e->item.event.type))
+            if (!e->item.event.hidden && fl_schema_rules_see(e->item.event.type))
                 return 1;
             leave(e);
             break;

@@ -105,6 +105,18 @@ enum {
 
 _Static_assert(FL_SRC_COUNT <= 256, "fl_param_info keeps the source in a byte");
 
+int fl_schema_rules_see(unsigned type)
+{
+    switch (type) {
+    case FL_EV_USER_ADDED_E: case FL_EV_USER_ADDED_X: case FL_EV_USER_DELETED_E: case FL_EV_USER_DELETED_X:
+    case FL_EV_GROUP_ADDED_E: case FL_EV_GROUP_ADDED_X: case FL_EV_GROUP_DELETED_E: case FL_EV_GROUP_DELETED_X:
+    case FL_EV_CONTAINER_JSON_E: case FL_EV_CONTAINER_JSON_X: case FL_EV_CONTAINER_JSON_2_E: case FL_EV_CONTAINER_JSON_2_X:
+        return 0;
+    default:
+        return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
+    }
+}
+
 /* ---- system calls ---- */
 
 enum keep { NEVER_DROP, ALWAYS_DROP, MAY_DROP };
@@ -179,7 +191,8 @@ int fl_schema_event(unsigned id, fl_event_row *row)
     if (id >= FL_EV_COUNT)
         return -1;
     const struct fl_event_info *event = &fl_events[id];
-    *row = (fl_event_row){(int)id, event->code, event->name, event->category, event->flags, event->nparams};
+    *row = (fl_event_row){(int)id, event->code, event->name, event->category, event->flags, event->nparams,
+                          fl_schema_rules_see(id)};
     return 0;
 }
 

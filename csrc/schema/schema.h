@@ -151,6 +151,10 @@ extern const char *const fl_type_names[FL_T_COUNT];
 uint64_t fl_schema_hash_events(void);
 uint64_t fl_schema_hash_fields(void);
 
+/* Whether rules see events of a type: exits of system calls, tracepoints and meta events; not what only carries tables for the state
+ * (users, groups, containers). */
+int fl_schema_rules_see(unsigned type);
+
 static inline int fl_event_is_exit(unsigned type) { return type & 1; }
 
 #endif

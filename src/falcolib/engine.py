@@ -139,8 +139,7 @@ class Engine:
                     yield core.current()
                 if self._stopping:
                     return
-            if not self._stopping:
-                core.finish()
+            core.finish()
         finally:
             source.close()
             core.serial += 1
@@ -183,8 +182,7 @@ class Engine:
                         break
                 if self._stopping:
                     return
-            if not self._stopping:          # a source that was closed ends anywhere
-                core.finish()
+            core.finish()
         finally:
             source.close()
 

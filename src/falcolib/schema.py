@@ -101,6 +101,12 @@ class EventInfo:
     category: int
     flags: frozenset[str]       # CREATES_FD … OLD_VERSION UNUSED
     params: tuple[ParamInfo, ...]
+    seen: bool                  # whether rules see it, if a source delivers it
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is of the newest schema: sources deliver no other."""
+        return not self.flags & {"OLD_VERSION", "UNUSED"}
 
     @property
     def is_exit(self) -> bool:
@@ -199,7 +205,7 @@ def _fields() -> tuple[FieldInfo, ...]:
 def _events() -> tuple[EventInfo, ...]:
     return tuple(
         EventInfo(row.id, _text(row.code), _text(row.name), row.category, _bits("EVENT_FLAG", row.flags),
-                  _params(row.id, row.nparams))
+                  _params(row.id, row.nparams), bool(row.seen))
         for row in _rows("fl_event_row", lib.fl_schema_events(), lib.fl_schema_event))
 
 
@@ -277,7 +283,7 @@ def hashes() -> tuple[int, int]:
 
 @cache
 def current_event_ids(name: str) -> tuple[int, ...]:
-    """The ids of the events of a name that rules see: of the newest schema; exits of system calls, tracepoints and meta events.
+    """The ids of the events of a name that rules see (seen_by_rules).
 
     Raises ValueError if no event has that name; its text proposes the nearest one.
     """
@@ -288,8 +294,8 @@ def current_event_ids(name: str) -> tuple[int, ...]:
 
 
 def seen_by_rules(event: EventInfo) -> bool:
-    """Whether rules are evaluated on events of a type: of the newest schema; not on enters of system calls."""
-    return not event.flags & {"OLD_VERSION", "UNUSED"} and (event.is_exit or not event.classes & {"SYSCALL", "ITER"})
+    """Whether a source delivers events of a type and rules see them: exits of system calls, tracepoints and meta events."""
+    return event.seen and event.is_current
 
 
 # ---- fields by name --------------------------------------------------------------------------------------------------------------
