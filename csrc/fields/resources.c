@@ -78,18 +78,14 @@ EXTRACT(proc_nchilds)
     return fl_set_u64(out, group->live - (group->live && group->main && !group->main->dead));
 }
 
-/* The slice that ended: only a switch of threads tells it. */
+/* The time on a CPU isn't accounted: Falco answers 0 on each switch of threads, and everywhere else. */
 EXTRACT(thread_exectime)
 {
-    const struct fl_thread *thread = fl_thread_of(view);
-    return fl_set_u64(out, view->ev->type == FL_EV_SCHEDSWITCH_6_E && thread ? thread->exec_time : 0);
+    (void)view;
+    return fl_set_u64(out, 0);
 }
 
-EXTRACT(thread_totexectime)
-{
-    const struct fl_thread *thread = fl_thread_of(view);
-    return thread && fl_set_u64(out, thread->total_exec_time);
-}
+EXTRACT(thread_totexectime) { return fl_thread_of(view) && fl_set_u64(out, 0); }
 
 /* Old captures have a procinfo event a second and process; the time of a single one is 0, there being none to compare it with. */
 static bool cpu(const struct fl_view *view, struct fl_value *out)

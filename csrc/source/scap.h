@@ -25,7 +25,7 @@ struct fl_scap_machine { uint32_t num_cpus; uint64_t memory_bytes, max_pid, boot
 
 /* A process-list entry; what an old version lacks is zero, but for the ids marked -1. */
 struct fl_scap_process {
-    int64_t tid, pid, ptid, sid, vpgid, pgid /* -1 */, vtid /* -1 */, vpid /* -1 */;
+    int64_t tid, pid, ptid, sid /* -1 */, vpgid /* -1 */, pgid /* -1 */, vtid /* -1 */, vpid /* -1 */;
     struct fl_slice comm, exe, exepath, args /* NUL-separated */, cwd, env /* NUL-separated */, cgroups /* NUL-separated */, root;
     int64_t fdlimit;
     uint32_t flags, uid, gid, loginuid /* UINT32_MAX */, tty, vmsize_kb, vmrss_kb, vmswap_kb;

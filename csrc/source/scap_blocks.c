@@ -172,7 +172,7 @@ static int process(struct cursor *c, unsigned version, struct fl_scap_item *item
 
     memset(p, 0, sizeof *p);
     p->exepath = p->env = p->cgroups = p->root = (struct fl_slice){"", 0};
-    p->pgid = p->vtid = p->vpid = -1;
+    p->sid = p->vpgid = p->pgid = p->vtid = p->vpid = -1;
     p->loginuid = UINT32_MAX;
     if (version >= 9 && sized_entry(c, 0, &next, why))
         return -1;

@@ -16,6 +16,8 @@ static void change_directory(struct fl_state *state, const char *path, uint32_t 
     struct fl_thread *leader = fl_thread_main(state->now.thread);
     char text[FL_PATH_MAX];
 
+    if (fl_thread_invalid(leader))
+        return;
     fl_thread_set_cwd(state, leader, text, fl_path_join(text, leader->cwd->data, leader->cwd->len, path, len));
 }
 
@@ -144,20 +146,13 @@ void fl_memory(struct fl_state *state, const struct fl_event *ev)
     set_memory(state->now.thread, ev, FL_P(MMAP_X, vm_size));
 }
 
-/* The thread of the event leaves the CPU: what has passed since the CPU's last switch was its time. */
+/* The thread of the event leaves the CPU. */
 void fl_switch(struct fl_state *state, const struct fl_event *ev)
 {
     struct fl_thread *thread = state->now.thread;
-    uint64_t last = 0;
 
-    if (ev->cpu < FL_CPUS_MAX) {
-        last = state->switch_ts[ev->cpu];
-        state->switch_ts[ev->cpu] = ev->ts;
-    }
     if (!thread)
         return;
-    thread->exec_time = last && ev->ts > last ? ev->ts - last : 0;
-    thread->total_exec_time += thread->exec_time;
     fl_set_u64(&thread->pfmajor, ev, FL_P(SCHEDSWITCH_6_E, pgft_maj));
     fl_set_u64(&thread->pfminor, ev, FL_P(SCHEDSWITCH_6_E, pgft_min));
     set_memory(fl_thread_main(thread), ev, FL_P(SCHEDSWITCH_6_E, vm_size));

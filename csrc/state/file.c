@@ -18,8 +18,6 @@
 #define MFD_CLOEXEC 1u          /* memfd_create_flags */
 #define UNKNOWN_PATH "<UNKNOWN>"
 
-static const struct fl_slice no_name = {"<NA>", 4};     /* of a path that the kernel side couldn't read */
-
 /* Enter events of calls whose arguments another thread may rewrite: kept for the exit. */
 void fl_store_enter(struct fl_state *state, const struct fl_event *ev)
 {
@@ -50,6 +48,17 @@ bool fl_stored_enter(const struct fl_state *state, struct fl_event *enter)
     return enter->type + 1u == type || (type == FL_EV_EXECVE_19_X && enter->type == FL_EV_EXECVEAT_E);
 }
 
+struct fl_slice fl_path_param(const struct fl_event *ev, unsigned i)
+{
+    struct fl_slice path = fl_param_text(ev, i);
+
+    if (!fl_param_present(ev, i) || (path.len == 6 && memcmp(path.data, "(NULL)", 6) == 0))
+        path = (struct fl_slice){"<NA>", 4};
+    return path;
+}
+
+bool fl_no_path(struct fl_slice path) { return path.len == 4 && memcmp(path.data, "<NA>", 4) == 0; }
+
 int32_t fl_dirfd_path(const struct fl_thread *thread, int64_t dirfd, struct fl_slice name, char *out)
 {
     const struct fl_str *base;
@@ -75,8 +84,6 @@ int32_t fl_dirfd_path(const struct fl_thread *thread, int64_t dirfd, struct fl_s
     out[base->len] = '/';
     return (int32_t)base->len + 1;
 }
-
-static bool same_text(struct fl_slice a, struct fl_slice b) { return a.len == b.len && memcmp(a.data, b.data, a.len) == 0; }
 
 /* What an open says. */
 struct opened {
@@ -117,14 +124,14 @@ static uint32_t flags_of_enter(uint32_t enter, uint32_t exit) { return (enter & 
 
 void fl_open(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {FL_AT_FDCWD, fl_param_text(ev, FL_P(OPEN_X, name)), fl_param_u32(ev, FL_P(OPEN_X, flags)),
+    struct opened opened = {FL_AT_FDCWD, fl_path_param(ev, FL_P(OPEN_X, name)), fl_param_u32(ev, FL_P(OPEN_X, flags)),
                             fl_param_u32(ev, FL_P(OPEN_X, dev)), fl_param_u64(ev, FL_P(OPEN_X, ino))};
     struct fl_event enter;
 
     if (state->now.error)
         return;
-    if (fl_stored_enter(state, &enter) && !same_text(fl_param_text(&enter, FL_P(OPEN_E, name)), no_name)) {
-        opened.name = fl_param_text(&enter, FL_P(OPEN_E, name));
+    if (fl_stored_enter(state, &enter) && !fl_no_path(fl_path_param(&enter, FL_P(OPEN_E, name)))) {
+        opened.name = fl_path_param(&enter, FL_P(OPEN_E, name));
         opened.flags = flags_of_enter(fl_param_u32(&enter, FL_P(OPEN_E, flags)), opened.flags);
     }
     open_file(state, ev, &opened);
@@ -132,16 +139,16 @@ void fl_open(struct fl_state *state, const struct fl_event *ev)
 
 void fl_openat(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {fl_param_i64(ev, FL_P(OPENAT_2_X, dirfd)), fl_param_text(ev, FL_P(OPENAT_2_X, name)),
+    struct opened opened = {fl_param_i64(ev, FL_P(OPENAT_2_X, dirfd)), fl_path_param(ev, FL_P(OPENAT_2_X, name)),
                             fl_param_u32(ev, FL_P(OPENAT_2_X, flags)), fl_param_u32(ev, FL_P(OPENAT_2_X, dev)),
                             fl_param_u64(ev, FL_P(OPENAT_2_X, ino))};
     struct fl_event enter;
 
     if (state->now.error)
         return;
-    if (fl_stored_enter(state, &enter) && !same_text(fl_param_text(&enter, FL_P(OPENAT_2_E, name)), no_name)) {
+    if (fl_stored_enter(state, &enter) && !fl_no_path(fl_path_param(&enter, FL_P(OPENAT_2_E, name)))) {
         opened.dirfd = fl_param_i64(&enter, FL_P(OPENAT_2_E, dirfd));
-        opened.name = fl_param_text(&enter, FL_P(OPENAT_2_E, name));
+        opened.name = fl_path_param(&enter, FL_P(OPENAT_2_E, name));
         opened.flags = flags_of_enter(fl_param_u32(&enter, FL_P(OPENAT_2_E, flags)), opened.flags);
     }
     open_file(state, ev, &opened);
@@ -149,16 +156,16 @@ void fl_openat(struct fl_state *state, const struct fl_event *ev)
 
 void fl_openat2(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {fl_param_i64(ev, FL_P(OPENAT2_X, dirfd)), fl_param_text(ev, FL_P(OPENAT2_X, name)),
+    struct opened opened = {fl_param_i64(ev, FL_P(OPENAT2_X, dirfd)), fl_path_param(ev, FL_P(OPENAT2_X, name)),
                             fl_param_u32(ev, FL_P(OPENAT2_X, flags)), fl_param_u32(ev, FL_P(OPENAT2_X, dev)),
                             fl_param_u64(ev, FL_P(OPENAT2_X, ino))};
     struct fl_event enter;
 
     if (state->now.error)
         return;
-    if (fl_stored_enter(state, &enter) && !same_text(fl_param_text(&enter, FL_P(OPENAT2_E, name)), no_name)) {
+    if (fl_stored_enter(state, &enter) && !fl_no_path(fl_path_param(&enter, FL_P(OPENAT2_E, name)))) {
         opened.dirfd = fl_param_i64(&enter, FL_P(OPENAT2_E, dirfd));
-        opened.name = fl_param_text(&enter, FL_P(OPENAT2_E, name));
+        opened.name = fl_path_param(&enter, FL_P(OPENAT2_E, name));
         opened.flags = flags_of_enter(fl_param_u32(&enter, FL_P(OPENAT2_E, flags)), opened.flags);
     }
     open_file(state, ev, &opened);
@@ -166,22 +173,22 @@ void fl_openat2(struct fl_state *state, const struct fl_event *ev)
 
 void fl_creat(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {FL_AT_FDCWD, fl_param_text(ev, FL_P(CREAT_X, name)), 0, fl_param_u32(ev, FL_P(CREAT_X, dev)),
+    struct opened opened = {FL_AT_FDCWD, fl_path_param(ev, FL_P(CREAT_X, name)), 0, fl_param_u32(ev, FL_P(CREAT_X, dev)),
                             fl_param_u64(ev, FL_P(CREAT_X, ino))};
     uint32_t layers = fl_param_u32(ev, FL_P(CREAT_X, creat_flags));
     struct fl_event enter;
 
     if (state->now.error)
         return;
-    if (fl_stored_enter(state, &enter) && !same_text(fl_param_text(&enter, FL_P(CREAT_E, name)), no_name))
-        opened.name = fl_param_text(&enter, FL_P(CREAT_E, name));
+    if (fl_stored_enter(state, &enter) && !fl_no_path(fl_path_param(&enter, FL_P(CREAT_E, name))))
+        opened.name = fl_path_param(&enter, FL_P(CREAT_E, name));
     opened.flags = (layers & CREAT_UPPER_LAYER ? FL_O_UPPER_LAYER : 0) | (layers & CREAT_LOWER_LAYER ? FL_O_LOWER_LAYER : 0);
     open_file(state, ev, &opened);
 }
 
 void fl_open_by_handle_at(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {FL_AT_FDCWD, fl_param_text(ev, FL_P(OPEN_BY_HANDLE_AT_X, path)), fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, flags)),
+    struct opened opened = {FL_AT_FDCWD, fl_path_param(ev, FL_P(OPEN_BY_HANDLE_AT_X, path)), fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, flags)),
                             fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, dev)), fl_param_u64(ev, FL_P(OPEN_BY_HANDLE_AT_X, ino))};
 
     if (!state->now.error)

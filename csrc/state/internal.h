@@ -24,7 +24,6 @@
 #define FL_EXITED 8192u                 /* threads that are remembered after their exit … */
 #define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
 #define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
-#define FL_CPUS_MAX 4096u               /* whose last switch is remembered */
 
 #define FL_O_RDWR 0x3u                  /* of flags.def */
 #define FL_O_DIRECTORY 0x400u
@@ -94,7 +93,6 @@ struct fl_state {
     uint16_t exited_heads[FL_EXITED];   /* index + 1; 0 = empty */
     uint32_t exited_at;
 
-    uint64_t switch_ts[FL_CPUS_MAX];    /* of a CPU's last switch; 0 = none */
     struct fl_shape shapes[FL_EV_COUNT];
     struct fl_str *empty, *na;          /* "", "<NA>" */
 

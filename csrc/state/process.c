@@ -30,15 +30,21 @@ static void set_param(struct fl_state *state, struct fl_str **at, const struct f
         fl_set_text(state, at, text.data, text.len);
 }
 
+/* A single empty text counts as none. */
+static void set_list(struct fl_state *state, struct fl_str **at, struct fl_slice list)
+{
+    fl_set_text(state, at, list.data, list.len == 1 && list.data[0] == '\0' ? 0 : list.len);
+}
+
 void fl_thread_set_args(struct fl_state *state, struct fl_thread *thread, struct fl_slice args)
 {
-    fl_set_text(state, &thread->args, args.data, args.len - (args.len && args.data[args.len - 1] == '\0'));
+    set_list(state, &thread->args, args);
     fl_thread_changed(state, thread);
 }
 
 void fl_thread_set_env(struct fl_state *state, struct fl_thread *thread, struct fl_slice env)
 {
-    fl_set_text(state, &thread->env, env.data, env.len - (env.len && env.data[env.len - 1] == '\0'));
+    set_list(state, &thread->env, env);
 }
 
 void fl_thread_set_cwd(struct fl_state *state, struct fl_thread *thread, const char *path, uint32_t len)
@@ -97,12 +103,10 @@ static void inherit(struct fl_state *state, struct fl_thread *child, const struc
 /* What a child process (not a thread) gets a copy of. */
 static void copy_process(struct fl_state *state, struct fl_thread *child, const struct fl_thread *from)
 {
-    const struct fl_thread *leader = fl_thread_main(from);
-
     fl_fds_free(state, child->fds);
     child->fds = fl_fds_copy(state, fl_thread_fds(from));
-    fl_set_str(state, &child->cwd, fl_str_ref(leader->cwd));
-    fl_set_str(state, &child->env, fl_str_ref(leader->env));
+    fl_set_str(state, &child->cwd, fl_str_ref(fl_thread_main(from)->cwd));
+    fl_set_str(state, &child->env, fl_str_ref(from->env));
 }
 
 /* What the event of a clone says of the child. */
@@ -120,7 +124,6 @@ static struct fl_thread *new_child(struct fl_state *state, const struct fl_event
     fl_set_u32(&child->gid, ev, CLONE(gid));
     fl_thread_set_cgroups(state, child, fl_param_bytes(ev, CLONE(cgroups)));
     child->clone_ts = ev->ts;
-    child->pidns_init_start_ts = state->boot_ts;
     return child;
 }
 
@@ -131,6 +134,7 @@ static void identify(struct fl_state *state, struct fl_thread *thread, int64_t p
     thread->ptid = ptid;
     thread->vtid = vtid;
     thread->vpid = vpid;
+    fl_set_str(state, &thread->cwd, fl_str_ref(state->empty));
     fl_thread_link(state, thread);
 }
 
@@ -225,7 +229,7 @@ static void clone_of_child(struct fl_state *state, const struct fl_event *ev)
         }
     }
     if ((child->flags & (FL_CHILD_IN_PIDNS | FL_CLONE_NEWPID)) || child->tid != child->vtid)
-        child->pidns_init_start_ts = fl_param_u64(ev, CLONE(pidns_init_start_ts)) + state->boot_ts;
+        child->pidns_init_start_ts = fl_param_u64(ev, CLONE(pidns_init_start_ts));
     if (!fl_thread_add(state, child))
         return;
     fl_thread_link(state, child);
@@ -253,18 +257,16 @@ static bool exepath_of_enter(struct fl_state *state, const struct fl_thread *thr
     if (!fl_stored_enter(state, &enter))
         return false;
     if (enter.type == FL_EV_EXECVE_19_E) {
-        name = fl_param_text(&enter, FL_P(EXECVE_19_E, filename));
-        if (name.len == 4 && memcmp(name.data, "<NA>", 4) == 0)
+        name = fl_path_param(&enter, FL_P(EXECVE_19_E, filename));
+        if (fl_no_path(name))
             goto unknown;
         *len = fl_path_join(path, leader->cwd->data, leader->cwd->len, name.data, name.len);
         return true;
     }
     int64_t dirfd = fl_param_i64(&enter, FL_P(EXECVEAT_E, dirfd));
     uint32_t flags = fl_param_u32(&enter, FL_P(EXECVEAT_E, flags));
-    name = fl_param_text(&enter, FL_P(EXECVEAT_E, pathname));
-    if (name.len == 4 && memcmp(name.data, "<NA>", 4) == 0)
-        name.len = 0;           /* the kernel side couldn't read it, or there is none */
-    if (!name.len) {
+    name = fl_path_param(&enter, FL_P(EXECVEAT_E, pathname));
+    if (fl_no_path(name) || !name.len) {
         const struct fl_fd *fd = fl_fd_find(fl_thread_fds(thread), dirfd);
         if (!(flags & AT_EMPTY_PATH) || !fd || fd->name->len >= FL_PATH_MAX)
             goto unknown;

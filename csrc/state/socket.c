@@ -241,7 +241,7 @@ void fl_connect(struct fl_state *state, const struct fl_event *ev)
 
     if (!fd || (state->now.error && state->now.error != -EINPROGRESS))
         return;
-    fd->connected = !state->now.error;
+    fd->connected = true;       /* or it will be: EINPROGRESS */
     if (fl_stored_enter(state, &enter))
         at_enter = sockaddr_of(&enter, FL_P(CONNECT_E, addr));
     if (!tuple.family) {
@@ -339,7 +339,6 @@ static void complete(const struct fl_state *state, struct fl_fd *fd, uint8_t fam
 /* Brings the ends of a socket up to those of a packet. False if they are the same, in either direction. */
 static bool update_ends(const struct fl_state *state, struct fl_fd *fd, const struct address *tuple)
 {
-    static const uint8_t zero[16];
     enum fl_fd_type type = tuple->family == FL_AF_INET ? FL_FD_IPV4_SOCK : FL_FD_IPV6_SOCK;
     size_t len = ip_len(tuple->family);
 
@@ -350,17 +349,8 @@ static bool update_ends(const struct fl_state *state, struct fl_fd *fd, const st
         if (memcmp(fd->sip, tuple->dip, len) == 0 && memcmp(fd->dip, tuple->sip, len) == 0 && fd->sport == tuple->dport &&
             fd->dport == tuple->sport)
             return false;
-    } else {
-        fd->type = type;        /* of a server's socket, or of another family: it had no destination */
-        memset(fd->dip, 0, sizeof fd->dip);
-        fd->dport = 0;
     }
-    memcpy(fd->sip, tuple->sip, sizeof fd->sip);
-    fd->sport = tuple->sport;
-    if (memcmp(fd->dip, zero, len) == 0)
-        memcpy(fd->dip, tuple->dip, sizeof fd->dip);
-    if (!fd->dport)
-        fd->dport = tuple->dport;
+    set_ends(fd, tuple);
     if (fd->l4 == FL_L4_UNKNOWN)
         fd->l4 = FL_L4_UDP;     /* the addresses of a TCP connection wouldn't change under way */
     complete(state, fd, tuple->family);
@@ -396,21 +386,21 @@ static void transfer(struct fl_state *state, const struct fl_event *ev, unsigned
 
     if (now->error)
         return;
-    fl_io(state, ev);
-    if (!fl_param_present(ev, tuple_param) || (now->fd && now->fd->name->len && now->fd->l4 == FL_L4_TCP))
+    if (now->fd && now->fd->name->len && now->fd->l4 == FL_L4_TCP) {
+        fl_io(state, ev);
         return;
+    }
     tuple = tuple_of(ev, tuple_param);
-    if (!tuple.family)
-        return;
-    if (!now->fd && !incoming && tuple.family != FL_AF_UNIX) {
+    if (!now->fd && !incoming && (tuple.family == FL_AF_INET || tuple.family == FL_AF_INET6)) {
         if ((fd = fl_now_add_fd(state, now->fd_num, tuple.family == FL_AF_INET ? FL_FD_IPV4_SOCK : FL_FD_IPV6_SOCK)))
             fd->l4 = FL_L4_UDP;
     }
-    if (!(fd = now->fd))
+    fl_io(state, ev);
+    if (!(fd = now->fd) || !tuple.family)
         return;
     if (tuple.family == FL_AF_UNIX) {
         set_unix(fd, &tuple);
-        fl_set_text(state, &fd->name, tuple.path.data, tuple.path.len);
+        name_unix(state, fd, &tuple);
         return;
     }
     if (!update_ends(state, fd, &tuple))

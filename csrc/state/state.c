@@ -85,7 +85,6 @@ void fl_state_reset(struct fl_state *state)
     fl_set_str(state, &state->cgroups_seen, NULL);
     fl_set_str(state, &state->cgroups_container, NULL);
     state->boot_ts = 0;
-    memset(state->switch_ts, 0, sizeof state->switch_ts);
 }
 
 uint64_t fl_boot_ts(const struct fl_state *state) { return state->boot_ts; }
@@ -280,11 +279,10 @@ static struct fl_thread *thread_of(struct fl_state *state, const struct fl_event
     case FL_EV_CLONE3_X:
     case FL_EV_PROCEXIT_1_E:
     case FL_EV_SCHEDSWITCH_6_E:
-    case FL_EV_PROCINFO_E:
         return fl_thread_look(state, ev->tid);
     default:
         if (fl_events[ev->type].flags & EF_SKIPPARSERESET)
-            return NULL;
+            return fl_thread_look(state, ev->tid);
         return fl_thread_get(state, ev->tid);
     }
 }
@@ -322,7 +320,7 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
             thread->last_fd = -1;
             thread->stored_enter_size = 0;
         }
-        if (shape.fd >= 0)
+        if (shape.fd >= 0 && fl_param_present(ev, (unsigned)shape.fd))
             attach_fd(state, fl_param_i64(ev, (unsigned)shape.fd));
         else
             now->fd_num = thread->last_fd;

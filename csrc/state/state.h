@@ -65,13 +65,11 @@ struct fl_thread {
     uint64_t clone_ts, lastexec_ts, pidns_init_start_ts;
     uint64_t last_access_ts;
     uint64_t pfmajor, pfminor;
-    uint64_t exec_time, total_exec_time;        /* ns, from switch events */
-    uint64_t last_switch_ts;
     uint32_t vmsize_kb, vmrss_kb, vmswap_kb;
     int64_t fdlimit;
     struct fl_str *comm, *exe, *exepath;        /* never NULL */
-    struct fl_str *args;        /* NUL-separated, without argv[0], without a NUL at the end; never NULL */
-    struct fl_str *env;         /* NUL-separated; of the main thread; never NULL */
+    struct fl_str *args;        /* without argv[0], a NUL after each (the last one may lack it); never NULL */
+    struct fl_str *env;         /* a NUL after each; of the main thread; never NULL */
     struct fl_str *cgroups;     /* "subsystem=path" NUL-separated, subsystem names normalised (H6); never NULL */
     struct fl_str *cwd;         /* ends in "/"; of the main thread; never NULL */
     struct fl_str *root;        /* never NULL */

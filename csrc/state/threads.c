@@ -217,6 +217,7 @@ struct fl_thread *fl_thread_get(struct fl_state *state, int64_t tid)
     thread->fake = true;
     fl_set_str(state, &thread->comm, fl_str_ref(state->na));
     fl_set_str(state, &thread->exe, fl_str_ref(state->na));
+    fl_set_text(state, &thread->cwd, "./", 2);
     if (!fl_thread_add(state, thread))
         return NULL;
     state->stats.fake_threads++;

@@ -28,6 +28,9 @@ static inline void fl_set_u32(uint32_t *at, const struct fl_event *ev, unsigned 
 
 /* The enter event that was stored for the current exit event (TOCTOU), if there is one that belongs to it. */
 bool fl_stored_enter(const struct fl_state *state, struct fl_event *enter);
+/* A path of an event. One that the kernel side couldn't read is empty, in old captures "(NULL)"; it is called "<NA>". */
+struct fl_slice fl_path_param(const struct fl_event *ev, unsigned i);
+bool fl_no_path(struct fl_slice path);
 /* The path that a relative name starts from at a directory descriptor, into out (FL_PATH_MAX bytes): its length; -1 if it isn't known. */
 int32_t fl_dirfd_path(const struct fl_thread *thread, int64_t dirfd, struct fl_slice name, char *out);
 

@@ -111,9 +111,9 @@ void fl_state_interface(struct fl_state *state, const struct fl_scap_interface *
 
 bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6)
 {
-    static const uint8_t loopback[16] = {[15] = 1};
+    static const uint8_t unspecified[16], loopback[16] = {[15] = 1};
 
-    if (v6 ? memcmp(addr, loopback, 16) == 0 : addr[0] == 127)
+    if (v6 ? memcmp(addr, loopback, 16) == 0 || memcmp(addr, unspecified, 16) == 0 : addr[0] == 127)
         return true;
     for (uint32_t i = 0; i < state->ninterfaces; i++) {
         if (state->interfaces[i].v6 == v6 && memcmp(state->interfaces[i].addr, addr, v6 ? 16 : 4) == 0)
