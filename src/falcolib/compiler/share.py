@@ -148,13 +148,11 @@ def normal(check: Check) -> Check:
         if op == "intersects" or (op == "=" and modifier == "anyof"):
             op, modifier = "in", None
         if op == "in" and len(set(values)) == 1 and check.slot.kind != "f64":
-            op = "="
+            op, values = "=", values[:1]
     if modifier in ("anyof", "allof") and len(values) == 1:
         modifier = None
     if modifier in ("anyof", "allof") or op in ("in", "intersects", "pmatch"):
         values = tuple(sorted(set(values), key=_order))
-    elif op == "=":
-        values = values[:1]
     if (op, modifier, values) == (check.op, check.modifier, check.values):
         return check
     return replace(check, op=op, modifier=modifier, values=values)
