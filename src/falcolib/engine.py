@@ -139,7 +139,8 @@ class Engine:
                     yield core.current()
                 if self._stopping:
                     return
-            core.finish()
+            if not self._stopping:
+                core.finish()
         finally:
             source.close()
             core.serial += 1
@@ -182,7 +183,8 @@ class Engine:
                         break
                 if self._stopping:
                     return
-            core.finish()
+            if not self._stopping:          # a source that was closed ends anywhere
+                core.finish()
         finally:
             source.close()
 

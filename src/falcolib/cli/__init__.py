@@ -42,11 +42,9 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; exits 0, 1 after an error, 2 for wrong usage."""
     try:
-        cli(prog_name="falcolib", standalone_mode=False)
+        sys.exit(cli(prog_name="falcolib", standalone_mode=False))     # without standalone_mode, an Exit comes back as its status
     except click.ClickException as e:
         e.show()
-        sys.exit(e.exit_code)
-    except click.exceptions.Exit as e:
         sys.exit(e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)

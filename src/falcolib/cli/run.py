@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -86,8 +87,9 @@ def read_settings(options: tuple[str, ...]) -> Settings:
 
 
 def default_rules() -> str:
-    """The path of the rules that come with falcolib."""
-    return str(resources.files("falcolib") / "data" / "falcolib_rules.yaml")
+    """The path of the rules that come with falcolib: in the package; of an editable installation, in its source tree."""
+    packaged = Path(str(resources.files("falcolib"))) / "data" / "falcolib_rules.yaml"
+    return str(packaged if packaged.is_file() else Path(__file__).parents[3] / "rules" / "falcolib_rules.yaml")
 
 
 @click.command("run")

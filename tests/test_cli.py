@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: what goes to stdout, what to stderr, and with which status it ends."""
+
+import gzip
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import pytest
+
+from conftest import ROOT
+
+Done: TypeAlias = "subprocess.CompletedProcess[str]"
+
+RULES = str(ROOT / "rules" / "falcolib_rules.yaml")
+EXEC_RULE = """
+- rule: Program started
+  desc: d
+  condition: evt.type = execve and evt.failed = false
+  output: started %proc.name by %proc.pname
+  priority: NOTICE
+  tags: [process]
+- rule: cat started
+  desc: d
+  condition: evt.type = execve and evt.failed = false and proc.name = cat
+  output: cat | command=%proc.cmdline
+  priority: ERROR
+"""
+TEXT_LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{9}: (Notice|Error) ")
+
+
+@pytest.fixture
+def rule_file(tmp_path: Path) -> str:
+    path = tmp_path / "rules.yaml"
+    path.write_text(EXEC_RULE)
+    return str(path)
+
+
+def falcolib(*arguments: str, stdin: bytes | None = None, status: int = 0) -> Done:
+    done = subprocess.run([sys.executable, "-m", "falcolib", *arguments], input=stdin, capture_output=True, timeout=120)
+    text = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert done.returncode == status, text.stderr
+    return text
+
+
+def replay(rules: str, capture: Path | str, *options: str, stdin: bytes | None = None, status: int = 0) -> Done:
+    arguments = [word for option in options for word in ("-o", option)]
+    return falcolib("run", "-r", rules, "--capture", str(capture), *arguments, stdin=stdin, status=status)
+
+
+# ---- run ----
+
+
+def test_alerts_go_to_stdout_as_falco_prints_them(rule_file: str, attack1: Path) -> None:
+    lines = replay(rule_file, attack1).stdout.splitlines()
+    assert len(lines) > 50
+    assert all(TEXT_LINE.match(line) for line in lines)
+
+
+def test_everything_else_goes_to_stderr(rule_file: str, attack1: Path) -> None:
+    done = replay(rule_file, attack1)
+    count = len(done.stdout.splitlines())
+    assert f"Events detected: {count}" in done.stderr
+    assert f"NOTICE: {count}" in done.stderr
+    assert f"Program started: {count}" in done.stderr
+
+
+def test_json_lines_are_falcos(rule_file: str, attack1: Path) -> None:
+    rows = [json.loads(line) for line in replay(rule_file, attack1, "json_output=true").stdout.splitlines()]
+    assert {tuple(row) for row in rows} == {("hostname", "output", "output_fields", "priority", "rule", "source", "tags", "time")}
+    assert {row["rule"] for row in rows} == {"Program started"}
+    assert {tuple(row["tags"]) for row in rows} == {("process",)}
+    assert all(isinstance(row["output_fields"]["evt.time"], int) for row in rows)
+
+
+def test_first_matching_reports_an_event_once_and_all_once_for_each_rule(rule_file: str, attack1: Path) -> None:
+    first = replay(rule_file, attack1).stdout
+    both = replay(rule_file, attack1, "rule_matching=all").stdout
+    assert "cat | command=" not in first
+    assert both.count("cat | command=") > 3
+    assert len(both.splitlines()) == len(first.splitlines()) + both.count("cat | command=")
+
+
+def test_rules_below_the_priority_threshold_dont_run(rule_file: str, attack1: Path) -> None:
+    assert {line.split(" ")[1] for line in replay(rule_file, attack1, "priority=error").stdout.splitlines()} == {"Error"}
+
+
+def test_captures_are_plain_or_gzip_from_a_file_or_standard_input(rule_file: str, attack1: Path, tmp_path: Path) -> None:
+    packed = attack1.read_bytes()
+    plain = tmp_path / "plain.scap"
+    plain.write_bytes(gzip.decompress(packed))
+    want = replay(rule_file, attack1).stdout
+    assert replay(rule_file, plain).stdout == want
+    assert replay(rule_file, "-", stdin=packed).stdout == want
+    assert replay(rule_file, "-", stdin=plain.read_bytes()).stdout == want
+
+
+def test_without_rules_the_default_rules_run(attack1: Path) -> None:
+    assert falcolib("run", "--capture", str(attack1)).stdout == replay(RULES, attack1).stdout
+
+
+def test_a_folder_of_rules_is_loaded_in_order_of_names(rule_file: str, attack1: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rules.d"
+    folder.mkdir()
+    (folder / "10-rules.yaml").write_text(EXEC_RULE)
+    (folder / "20-local.yml").write_text("- rule: Program started\n  enabled: false\n  override: {enabled: replace}\n")
+    (folder / "README").write_text("not a rule file")
+    lines = replay(str(folder), attack1).stdout.splitlines()
+    assert lines
+    assert all("cat | command=" in line for line in lines)
+
+
+# ---- what can go wrong ----
+
+
+def test_a_truncated_capture_gives_the_alerts_up_to_there(rule_file: str, attack1: Path, tmp_path: Path) -> None:
+    plain = gzip.decompress(attack1.read_bytes())
+    whole = replay(rule_file, attack1).stdout.splitlines()
+    cut = tmp_path / "cut.scap"
+    cut.write_bytes(plain[: len(plain) // 2 + 1])
+    done = replay(rule_file, cut, status=1)
+    lines = done.stdout.splitlines()
+    assert 0 < len(lines) < len(whole)
+    assert lines == whole[: len(lines)]
+    assert "Error:" in done.stderr
+    offset = int(re.search(r"offset (\d+)", done.stderr)[1])        # type: ignore[index]
+    assert 0 < offset <= len(plain) // 2 + 1
+    assert f"Events detected: {len(lines)}" in done.stderr
+
+
+def test_a_truncated_gzip_gives_the_alerts_up_to_there(rule_file: str, attack1: Path, tmp_path: Path) -> None:
+    packed = attack1.read_bytes()
+    cut = tmp_path / "cut.scap.gz"
+    cut.write_bytes(packed[: len(packed) // 2])
+    done = replay(rule_file, cut, status=1)
+    assert done.stdout
+    assert "Error:" in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 64, b"PK\x03\x04 not a capture at all, but some text that is long enough"])
+def test_what_is_no_capture_is_told_on_stderr(rule_file: str, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.scap"
+    path.write_bytes(content)
+    done = replay(rule_file, path, status=1)
+    assert done.stdout == ""
+    assert "Error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_capture_is_an_error_that_names_it(rule_file: str, tmp_path: Path) -> None:
+    done = replay(rule_file, tmp_path / "missing.scap", status=1)
+    assert "missing.scap" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_in_a_rule_names_file_line_and_column(attack1: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("- rule: r\n  desc: d\n  condition: evt.type = execve and proc.nam = cat\n  output: o\n  priority: INFO\n")
+    done = replay(str(path), attack1, status=1)
+    assert done.stdout == ""
+    assert re.search(r"wrong\.yaml:3:\d+", done.stderr)
+    assert "proc.name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["nonsense", "json_outputs=true", "json_output=maybe", "rule_matching=some", "priority=loud"])
+def test_a_setting_that_isnt_one_is_wrong_usage(rule_file: str, attack1: Path, option: str) -> None:
+    done = replay(rule_file, attack1, option, status=2)
+    assert done.stdout == ""
+    assert option.split("=")[0] in done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_run_cleanly(rule_file: str, attack1: Path, signum: signal.Signals) -> None:
+    """The capture comes through a pipe that stays open, so that the run can't end by itself."""
+    plain = gzip.decompress(attack1.read_bytes())
+    command = [sys.executable, "-m", "falcolib", "run", "-r", rule_file, "--capture", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(plain[: len(plain) // 2])
+        process.stdin.flush()
+        first = process.stdout.readline().decode()
+        process.send_signal(signum)
+        out, err = drain(process.stdout), drain(process.stderr)
+        assert process.wait(timeout=60) == 0, err
+    assert TEXT_LINE.match(first)
+    assert f"Events detected: {1 + len(out.splitlines())}" in err
+    assert "Traceback" not in err
+
+
+def drain(stream: IO[bytes] | None) -> str:
+    assert stream
+    return stream.read().decode()
+
+
+def test_sigint_works_where_it_was_ignored_at_the_start(rule_file: str, attack1: Path) -> None:
+    """As in a shell's background job."""
+    plain = gzip.decompress(attack1.read_bytes())
+    command = [sys.executable, "-m", "falcolib", "run", "-r", rule_file, "--capture", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(plain[: len(plain) // 2])
+        process.stdin.flush()
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        drain(process.stdout)
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(rule_file: str, attack1: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run([sys.executable, "-m", "falcolib", "run", "-r", rule_file, "--capture", str(attack1)], stdout=write,
+                              stderr=subprocess.PIPE, timeout=120)
+    finally:
+        os.close(write)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+
+
+# ---- the other commands ----
+
+
+def test_validate_says_ok(rule_file: str) -> None:
+    assert "Ok" in falcolib("validate", rule_file).stdout
+
+
+def test_validate_tells_the_place_of_an_error_and_has_status_1(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("- rule: r\n  desc: d\n  condition: evt.type = execve and unknown_macro\n  output: o\n  priority: INFO\n")
+    done = falcolib("validate", str(path), status=1)
+    assert "LOAD_ERR_VALIDATE" in done.stdout
+    result = json.loads(falcolib("validate", "--json", str(path), status=1).stdout)
+    assert result["falco_load_results"][0]["errors"][0]["code"] == "LOAD_ERR_VALIDATE"
+
+
+def test_describe_lists_rules_and_prints_the_program(rule_file: str) -> None:
+    assert "cat started" in falcolib("describe", "-r", rule_file).stdout
+    assert "EXECVE_19_X" in falcolib("describe", "-r", rule_file, "--program").stdout
+
+
+def test_the_version_is_printed() -> None:
+    assert re.search(r"falcolib.* \d+\.\d+", falcolib("--version").stdout)
