@@ -35,7 +35,8 @@ class _Selection:
 class RuleSet:
     """Rules, ready for an Engine.
 
-    ``RuleSet.load(*paths)`` reads files, ``RuleSet.parse(text)`` a text; ``a.merge(b)`` is as if b's files had been loaded after a's. A mistake
+    ``RuleSet.load(*paths)`` reads files, ``RuleSet.parse(text)`` a text; ``a.merge(b)`` is as if b's files had been loaded after a's; what can't
+    stand alone, such as an override, is parsed ``after`` what it changes. A mistake
     raises RuleError, which names file, line and column, shows the place, and proposes the nearest valid name; the set is then not made.
     """
 
@@ -68,9 +69,12 @@ class RuleSet:
         return cls._build(given_files(paths))
 
     @classmethod
-    def parse(cls, text: str, name: str = "<string>") -> RuleSet:
-        """Loads rules from a text. Raises RuleError."""
-        return cls._build([given_text(text, name)])
+    def parse(cls, text: str, name: str = "<string>", *, after: RuleSet | None = None) -> RuleSet:
+        """Loads rules from a text: alone, or as if it were a file loaded after those of another set, so that it can use, append to and override
+        what is there. Raises RuleError.
+        """
+        before = after or cls()
+        return cls._build([*before._sources, given_text(text, name)], before._selections)
 
     def merge(self, other: RuleSet) -> RuleSet:
         """These rules and then the other's, as if its files had been loaded after: it can append to, override and disable what is here. What
