@@ -248,5 +248,14 @@ def test_describe_lists_rules_and_prints_the_program(rule_file: str) -> None:
     assert "EXECVE_19_X" in falcolib("describe", "-r", rule_file, "--program").stdout
 
 
+def test_fields_and_events_print_the_tables() -> None:
+    fields = falcolib("fields").stdout
+    assert "proc.cmdline" in fields
+    assert "fd.name" in fields
+    events = falcolib("events").stdout
+    assert "openat" in events
+    assert "execve" in events
+
+
 def test_the_version_is_printed() -> None:
     assert re.search(r"falcolib.* \d+\.\d+", falcolib("--version").stdout)
