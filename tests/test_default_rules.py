@@ -100,6 +100,16 @@ def test_a_rule_leaves_alone(engine: falcolib.Engine, rule: str, event: Event) -
     assert rule not in alerts_on(engine, [event])
 
 
+@pytest.mark.parametrize(("rule", "event"), [*cases("event"), *cases("also")])
+def test_a_rule_leaves_calls_alone_that_failed(engine: falcolib.Engine, rule: str, event: Event) -> None:
+    assert rule not in alerts_on(engine, [event | {"evt.failed": True, "evt.res": "EACCES", "evt.rawres": -13}])
+
+
+@pytest.mark.parametrize(("rule", "event"), [*cases("event"), *cases("also")])
+def test_a_rule_is_about_certain_events(engine: falcolib.Engine, rule: str, event: Event) -> None:
+    assert rule not in alerts_on(engine, [event | {"evt.type": "close"}])
+
+
 def test_an_exception_that_is_appended_silences_a_rule(rules: falcolib.RuleSet) -> None:
     mine = falcolib.RuleSet.parse(
         "- rule: Configuration below /etc written\n"
