@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from falcolib import schema
 from falcolib.cli.catalogue import events_command, fields_command, list_events, list_fields
+from test_schema_spec import OUR_FIELDS
 
 
 def rows_of(text: str, name: str) -> list[str]:
@@ -71,14 +72,15 @@ class TestAgainstFalcosOwnList:
 
     def test_fields_types_and_arguments_agree(self, falcos: list[Any]) -> None:
         def told(classes: list[Any]) -> list[tuple[object, ...]]:
-            return [(f["name"], f["type"], f["is_list"], f["argument"]) for c in classes for f in c["fields"]]
+            return [(f["name"], f["type"], f["is_list"], f["argument"]) for c in classes for f in c["fields"]
+                    if f["name"] not in OUR_FIELDS]
 
         assert told(json.loads(list_fields("json"))["fieldclasses"]) == told(falcos)
 
     def test_classes_and_sources_agree(self, falcos: list[Any]) -> None:
         ours = json.loads(list_fields("json"))["fieldclasses"]
-        expected = [(c["name"].removesuffix(" (plugin)"), c["event_sources"], len(c["fields"])) for c in falcos]
-        assert [(c["name"], c["event_sources"], len(c["fields"])) for c in ours] == expected
+        expected = [(c["name"].removesuffix(" (plugin)"), c["event_sources"]) for c in falcos]
+        assert [(c["name"], c["event_sources"]) for c in ours] == expected
 
     def test_nothing_else_is_told(self, falcos: list[Any]) -> None:
         ours = json.loads(list_fields("json"))["fieldclasses"]
