@@ -78,7 +78,8 @@ DEPRECATED = ("evt.dir", "evt.latency", "evt.latency.s", "evt.latency.ns", "evt.
 
 
 class CheckError(Exception):
-    """A condition that can be read but makes no sense. ``at``: index of the place in the text of the condition or the macro."""
+    """A condition that can be read but makes no sense: what is wrong, the nearest valid name; then the test, and in it the operand or the
+    literal."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -86,6 +87,7 @@ class CheckError(Exception):
         self.hint = hint
         self.test: Test | None = None
         self.operand: FieldName | TransformCall | None = None
+        self.literal: str | None = None
 
 
 @cache
@@ -101,7 +103,7 @@ def _family(type_: str) -> str | None:
     return "ip address and network" if type_ in _ADDRESSES | _NETS else None
 
 
-# ---- fields -------------------------------------------------------------------------------------------------------------------------------
+# ---- fields --------------------------------------------------------------------------------------------------------
 
 
 def field_text(name: str, argument: str | None) -> str:
@@ -188,7 +190,7 @@ def _transformable(typed: _Typed) -> _Typed:
     return typed
 
 
-# ---- transformers -------------------------------------------------------------------------------------------------------------------------
+# ---- transformers --------------------------------------------------------------------------------------------------
 
 
 def _plain(x: _Input) -> Slot | Value | tuple[Slot | Value, ...]:
@@ -203,7 +205,7 @@ def _refuse(call: TransformCall, x: _Input) -> CheckError:
 
 
 def _arity(call: TransformCall, inputs: list[_Input], least: int, most: int | None) -> None:
-    if len(inputs) < least or most is not None and len(inputs) > most:
+    if len(inputs) < least or (most is not None and len(inputs) > most):
         wanted = f"{least}" if least == most else f"at least {least}"
         raise CheckError(f"transformer '{call.name}' takes {wanted} argument{'s' if least > 1 else ''}, not {len(inputs)}")
     if call.argument is not None and call.name != "getopt":
@@ -242,7 +244,7 @@ def _len(call: TransformCall, inputs: list[_Input]) -> _Typed:
 
 
 def _is_text(x: _Input) -> bool:
-    return isinstance(x, str) or isinstance(x, _Typed) and x.type in _STRINGS and not x.is_list
+    return isinstance(x, str) or (isinstance(x, _Typed) and x.type in _STRINGS and not x.is_list)
 
 
 def _is_texts(x: _Input) -> bool:
@@ -279,7 +281,7 @@ _TRANSFORMERS: dict[str, Callable[[TransformCall, list[_Input]], _Typed]] = {
 }
 
 
-# ---- literals -----------------------------------------------------------------------------------------------------------------------------
+# ---- literals ------------------------------------------------------------------------------------------------------
 
 
 def _bounded(text: str, used: int) -> None:
@@ -368,7 +370,7 @@ def _literal(text: str, type_: str, op: str) -> Value:
     return _net(text) if type_ in _NETS else _address(text)
 
 
-# ---- tests --------------------------------------------------------------------------------------------------------------------------------
+# ---- tests ---------------------------------------------------------------------------------------------------------
 
 
 def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
@@ -429,11 +431,15 @@ def _meaning(test: Test) -> _Meaning:
     values: list[Value] = []
     for literal in literals:
         assert isinstance(literal, Literal)
-        if is_type and literal.text not in schema.EVENT_IDS:
-            raise CheckError(f"unknown event type {literal.text}", nearest_event(literal.text))
-        values.append(_literal(literal.text, left.type, op))
-        if op == "regex":
-            _check_pattern(literal.text)
+        try:
+            if is_type and literal.text not in schema.EVENT_IDS:
+                raise CheckError(f"unknown event type {literal.text}", nearest_event(literal.text))
+            values.append(_literal(literal.text, left.type, op))
+            if op == "regex":
+                _check_pattern(literal.text)
+        except CheckError as e:
+            e.literal = literal.text
+            raise
     return _Meaning(slot, tuple(values), None)
 
 
@@ -444,7 +450,7 @@ def _mentions_type(slot: Slot) -> bool:
 
 
 def _check_pattern(text: str) -> None:
-    from ..regex import compile_pattern           # RE2 is loaded by those who use regular expressions
+    from ..regex import compile_pattern  # RE2 is loaded by those who use regular expressions
 
     try:
         compile_pattern(text)
@@ -505,7 +511,7 @@ def tests_of(tree: Checked) -> Iterator[Check]:
             stack.extend(reversed(node.children))
 
 
-# ---- event types (B7) ---------------------------------------------------------------------------------------------------------------------
+# ---- event types (B7) ----------------------------------------------------------------------------------------------
 
 
 @cache
@@ -523,9 +529,9 @@ def _events_of(check: Check) -> tuple[frozenset[int], frozenset[int]]:
             return (everything - named, named) if check.op == "!=" else (named, everything - named)
         if slot.info.name == "evt.num":                     # counts from 1
             first = check.values[0]
-            if check.op in ("=", "in") and all(v == 0 for v in check.values) or check.op == "<" and first in (0, 1) or check.op == "<=" and first == 0:
+            if (check.op in ("=", "in") and all(v == 0 for v in check.values)) or (check.op == "<" and first in (0, 1)) or (check.op == "<=" and first == 0):
                 return frozenset(), everything
-            if check.op == "!=" and first == 0 or check.op == ">" and first == 0 or check.op == ">=" and first in (0, 1):
+            if (check.op == "!=" and first == 0) or (check.op == ">" and first == 0) or (check.op == ">=" and first in (0, 1)):
                 return everything, frozenset()
     return everything, everything
 
@@ -553,7 +559,7 @@ def event_types(tree: Checked) -> frozenset[int]:
         stack[-1][2].append(result)
 
 
-# ---- advice -------------------------------------------------------------------------------------------------------------------------------
+# ---- advice --------------------------------------------------------------------------------------------------------
 
 _SPECIAL = frozenset(".+*?^$()[]{}|\\")
 
@@ -564,9 +570,9 @@ def _is_simple_pattern(text: str) -> bool:
     size, i = len(text), 0
     while i < size:
         c = text[i]
-        if i == 0 and c == "^" or i == size - 1 and c == "$":
+        if (i == 0 and c == "^") or (i == size - 1 and c == "$"):
             i += 1
-        elif (i == 0 and size > 1 or i == size - 2) and c == "." and text[i + 1] in "+*?":
+        elif ((i == 0 and size > 1) or i == size - 2) and c == "." and text[i + 1] in "+*?":
             i += 2
         elif c in _SPECIAL:
             return False

@@ -74,11 +74,11 @@ class Compiler:
             at = (e.operand or e.test.left).at
             context = info.condition_context.expression(written.text, replace(at, name=label(written.text)))
             if info.skip_unknown and ("nonexistent field" in e.message or "unknown event type" in e.message):
-                result.warn("LOAD_UNKNOWN_FILTER", e.message, context, at=e.test.at, via=e.test.via)
+                result.warn("LOAD_UNKNOWN_FILTER", e.message, context, at=e.test.at)
                 return None
-            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, e.test.via) from None
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, self._way(e, clause, lists, macros)) from None
         for message, check in advice(checked):
-            result.warn("LOAD_COMPILE_CONDITION", message, whole, at=check.at, via=check.via)
+            result.warn("LOAD_COMPILE_CONDITION", message, whole, at=check.at, via=tuple(f"macro '{name}'" for name in check.via))
         events = event_types(checked)
         if info.warn_evttypes and len(events) > MANY_EVENTS:
             result.warn("LOAD_NO_EVTTYPE", "Rule matches too many evt.type values. This has a significant performance penalty.", info.context)
@@ -86,8 +86,16 @@ class Compiler:
                            info.context.place)
 
     @staticmethod
+    def _way(error: CheckError, clause: Clause, lists: Lists, macros: Macros) -> tuple[str, ...]:
+        """The macros through which a test came into a rule, and the list through which its literal came into the test."""
+        via = error.test.via if error.test else ()
+        inner = macros.clause(via[-1]) if via else clause
+        names = [name for name in sorted(inner.lists) if error.literal in lists.items[name]]
+        return (*(f"macro '{name}'" for name in via), *(f"list '{name}'" for name in names))
+
+    @staticmethod
     def _output(info: RuleInfo, result: Result) -> Output | None:
-        text, context = info.output, info.output_context
+        text, context = info.output.text, info.output_context
         if CONTAINER_INFO in text:
             result.warn("LOAD_DEPRECATED_ITEM", _OLD_CONTAINER, info.context)
             text = text.replace(CONTAINER_INFO, "")
@@ -97,7 +105,8 @@ class Compiler:
             if info.skip_unknown and e.unknown:
                 result.warn("LOAD_UNKNOWN_FILTER", e.message, context)
                 return None
-            raise Mistake("LOAD_ERR_COMPILE_OUTPUT", e.message, context, hint=e.hint) from None
+            at = info.output.place(e.index) if text == info.output.text else None
+            raise Mistake("LOAD_ERR_COMPILE_OUTPUT", e.message, context, at, e.hint) from None
         for name in DEPRECATED:
             if name in text:
                 result.warn("LOAD_DEPRECATED_ITEM", f"usage of deprecated field '{name}' has been detected in the rule output", context,

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import Location
 from ..schema import nearest
-from .ast import And, Condition, MacroName, Not, Or, Test
+from .ast import Condition, MacroName, Not, Test
 from .grammar import GrammarError, locate, parse
 from .merge import Entry, ExceptionInfo, ListInfo, MacroInfo, RuleInfo, Text, is_list_operator
 from .report import Context, Mistake
 
-#: How many tests a condition may have once its macros are put in: macros of macros can double at each step.
-MAX_TESTS = 100_000
+#: How large a condition may become, in steps of putting its macros in: macros of macros can double at each.
+MAX_NODES = 300_000
+#: … and its text, when lists are put in; and all lists, when lists are put into them.
+MAX_TEXT = 1 << 20
+MAX_ITEMS = 1_000_000
 
 _BLANKS = " \t\n\r"
 _DELIMITERS = _BLANKS + "(),="
 _words = re.compile(r"[^ \t\n\r(),=]+")
 
 
-# ---- exceptions ---------------------------------------------------------------------------------------------------------------------------
+# ---- exceptions ----------------------------------------------------------------------------------------------------
 
 
 def _quoted(text: str) -> str:
@@ -71,36 +74,44 @@ def with_exceptions(rule: RuleInfo) -> Text:
     return Text(text, tuple(type(p)(p.start + 1, p.node, p.source) for p in rule.condition.parts))
 
 
-# ---- lists --------------------------------------------------------------------------------------------------------------------------------
+# ---- lists ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Expansion:
-    """A text in which lists are substituted, and where each stretch of it comes from: (start, start before, and whether they run in step)."""
+    """A text in which lists are put, and where each stretch of it comes from: its start, the start in the text as written, and the name of
+    the list; the stretches as written have none."""
 
     text: str
-    stretches: list[tuple[int, int, bool]] = field(default_factory=lambda: [(0, 0, True)])
+    stretches: list[tuple[int, int, str]] = field(default_factory=lambda: [(0, 0, "")])
+
+    def _stretch(self, index: int) -> int:
+        return bisect_right(self.stretches, index, key=lambda s: s[0]) - 1
 
     def origin(self, index: int) -> int:
         """The index in the text as written."""
-        start, before, in_step = self.stretches[bisect_right(self.stretches, (index, 1 << 62, True)) - 1]
-        return before + (index - start if in_step else 0)
+        start, before, name = self.stretches[self._stretch(index)]
+        return before if name else before + index - start
 
-    def replace(self, start: int, end: int, new: str) -> None:
-        before, after = self.origin(start), self.origin(end)
-        grown = len(new) - (end - start)
-        self.stretches = [
-            *(s for s in self.stretches if s[0] < start), (start, before, False), (start + len(new), after, True),
-            *((s[0] + grown, s[1], s[2]) for s in self.stretches if s[0] > end),
-        ]
-        self.text = self.text[:start] + new + self.text[end:]
+    def list_at(self, index: int) -> tuple[str, ...]:
+        """The list that an index is in, for messages."""
+        name = self.stretches[self._stretch(index)][2]
+        return (f"list '{name}'",) if name else ()
+
+    def between(self, start: int, end: int, to: int) -> list[tuple[int, int, str]]:
+        """The stretches from start to end, moved so that they begin at ``to``."""
+        if start >= end:
+            return []
+        i, last = self._stretch(start), self._stretch(end - 1)
+        name = self.stretches[i][2]
+        return [(to, self.origin(start), name), *((s + to - start, before, n) for s, before, n in self.stretches[i + 1:last + 1])]
 
 
 @dataclass(slots=True)
 class _List:
     order: int
     joined: str
-    words: tuple[str, ...]
+    words: frozenset[str]
 
 
 class Lists:
@@ -110,7 +121,7 @@ class Lists:
         self.used: set[str] = set()
         self.items: dict[str, tuple[str, ...]] = {}
         self._lists: dict[str, _List] = {}
-        self._odd: list[str] = []                   # names that aren't one word
+        total = 0
         for order, info in enumerate(infos.values()):
             items: list[str] = []
             for item in info.items:
@@ -120,20 +131,24 @@ class Lists:
                     items += other.items            # as they are written: one level only
                 else:
                     items.append(item)
+                if total + len(items) > MAX_ITEMS:
+                    raise Mistake("LOAD_ERR_VALIDATE", f"the lists have more than {MAX_ITEMS} items once their lists are put in", info.context)
+            total += len(items)
             self.items[info.name] = tuple(items)
             joined = ""
-            for item in items:
-                joined += (", " if joined else "") + _quoted(item)
-            self._lists[info.name] = _List(order, joined, tuple(_words.findall(joined)))
-            if not _words.fullmatch(info.name):
-                self._odd.append(info.name)
+            if items:                               # leading empty items leave no comma
+                joined = ", ".join(map(_quoted, items[next((i for i, x in enumerate(items) if x), len(items) - 1):]))
+            self._lists[info.name] = _List(order, joined, frozenset(_words.findall(joined)))
         self._names = tuple(self._lists)
+        self._odd = [name for name in self._names if not _words.fullmatch(name)]
 
     def expand(self, text: str) -> tuple[Expansion, frozenset[str]]:
-        """The text with lists put in, in the order of their definition, and the names of those that it has used."""
+        """The text with lists put in, in the order of their definition, and the names of those that it has used. Raises OverflowError if that
+        makes it larger than MAX_TEXT.
+        """
         expansion = Expansion(text)
         used: set[str] = set()
-        waiting = {self._lists[w].order for w in _words.findall(text) if w in self._lists} | {self._lists[n].order for n in self._odd if n in text}
+        waiting = self._found(_words.findall(text), text)
         done = -1
         while waiting:
             order = min(waiting)
@@ -144,37 +159,85 @@ class Lists:
             name = self._names[order]
             if _substitute(expansion, name, self._lists[name].joined):
                 used.add(name)
-                waiting |= {self._lists[w].order for w in self._lists[name].words if w in self._lists}
-                waiting |= {self._lists[n].order for n in self._odd if n in expansion.text}
+                waiting |= self._found(self._lists[name].words, expansion.text)
         self.used |= used
         return expansion, frozenset(used)
 
+    def _found(self, words: Iterable[str], text: str) -> set[int]:
+        """The lists whose names are among the words of a text; names that aren't one word are looked for in it."""
+        found = {self._lists[word].order for word in words if word in self._lists}
+        return found.union(self._lists[name].order for name in self._odd if name in text)
+
 
 def _substitute(expansion: Expansion, name: str, joined: str) -> bool:
-    """Puts a list in wherever its name stands between delimiters, also inside quotes: Falco does. True if it stood anywhere."""
+    """Puts a list in wherever its name stands between delimiters, also inside quotes: Falco does. Blanks around the name are eaten, and one is
+    put on either side. True if it stood anywhere.
+    """
+    text = expansion.text
+    pieces: list[str] = []                          # what is done; the last may still lose blanks at its end, or a comma
+    stretches: list[tuple[int, int, str]] = []
+    size = last = 0
+    start = text.find(name)
     used = False
-    start = expansion.text.find(name)
     while start >= 0:
-        text = expansion.text
         end = start + len(name)
-        if (start == 0 or text[start - 1] in _DELIMITERS) and (end >= len(text) or text[end] in _DELIMITERS):
-            while start > 0 and text[start - 1] in _BLANKS:
-                start -= 1
-            while end < len(text) and text[end] in _BLANKS:
+        if (start and text[start - 1] not in _DELIMITERS) or (end < len(text) and text[end] not in _DELIMITERS):
+            start = text.find(name, start + 1)
+            continue
+        used = True
+        size = _append(pieces, text[last:start], expansion.between(last, start, size), stretches, size)
+        size -= _eat(pieces, _BLANKS, len(text))
+        while end < len(text) and text[end] in _BLANKS:
+            end += 1
+        if not joined:                              # an empty list takes a comma with it
+            eaten = _eat(pieces, ",", 1)
+            size -= eaten
+            if not eaten and end < len(text) and text[end] == ",":
                 end += 1
-            if not joined:                          # an empty list takes a comma with it
-                if start > 0 and text[start - 1] == ",":
-                    start -= 1
-                elif end < len(text) and text[end] == ",":
-                    end += 1
-            expansion.replace(start, end, (" " if start > 0 else "") + joined + " ")
-            start += len(joined) + 1
-            used = True
-        start = expansion.text.find(name, start + 1)
+        first = size == 0
+        size = _append(pieces, joined + " " if first else f" {joined} ", [(size, expansion.origin(start), name)], stretches, size)
+        if size > MAX_TEXT:
+            raise OverflowError
+        last = end
+        start = text.find(name, end + 1 if first else end)
+    if used:
+        _append(pieces, text[last:], expansion.between(last, len(text), size), stretches, size)
+        expansion.text = "".join(pieces)
+        expansion.stretches = _monotone(stretches) or [(0, 0, "")]
     return used
 
 
-# ---- trees --------------------------------------------------------------------------------------------------------------------------------
+def _append(pieces: list[str], piece: str, origins: list[tuple[int, int, str]], stretches: list[tuple[int, int, str]], size: int) -> int:
+    pieces.append(piece)
+    stretches += origins
+    return size + len(piece)
+
+
+def _eat(pieces: list[str], characters: str, most: int) -> int:
+    """Takes characters from the end of what is done; how many it was."""
+    eaten = 0
+    while pieces and eaten < most:
+        piece = pieces[-1]
+        kept = piece.rstrip(characters) if most > 1 else piece.removesuffix(characters)
+        eaten += len(piece) - len(kept)
+        if kept:
+            pieces[-1] = kept
+            break
+        pieces.pop()
+    return eaten
+
+
+def _monotone(stretches: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Without the stretches that were eaten: each begins after the one before."""
+    kept: list[tuple[int, int, str]] = []
+    for stretch in stretches:
+        while kept and kept[-1][0] >= stretch[0]:
+            kept.pop()
+        kept.append(stretch)
+    return kept
+
+
+# ---- trees ---------------------------------------------------------------------------------------------------------
 
 
 def leaves(tree: Condition) -> Iterator[Test | MacroName]:
@@ -190,64 +253,39 @@ def leaves(tree: Condition) -> Iterator[Test | MacroName]:
             stack.extend(reversed(node.children))
 
 
-def replace_leaves(tree: Condition, leaf: Callable[[Test | MacroName], Condition]) -> Condition:
-    """The tree with every leaf replaced, without recursion."""
-    if isinstance(tree, Test | MacroName):
-        return leaf(tree)
-    stack: list[tuple[Condition, list[Condition]]] = [(tree, [])]
-    while True:
-        node, done = stack[-1]
-        if isinstance(node, Not):
-            children: tuple[Condition, ...] = (node.child,)
-        else:
-            assert isinstance(node, And | Or)
-            children = node.children
-        if len(done) < len(children):
-            child = children[len(done)]
-            if isinstance(child, Test | MacroName):
-                done.append(leaf(child))
-            else:
-                stack.append((child, []))
-            continue
-        stack.pop()
-        built: Condition = Not(done[0], node.at) if isinstance(node, Not) else type(node)(tuple(done), node.at)
-        if not stack:
-            return built
-        stack[-1][1].append(built)
-
-
-# ---- conditions ---------------------------------------------------------------------------------------------------------------------------
+# ---- conditions ----------------------------------------------------------------------------------------------------
 
 
 class Clause:
     """The condition of a rule or a macro, its lists put in, parsed; and where in the files its text stands."""
 
-    __slots__ = ("expansion", "lists", "text", "tree")
+    __slots__ = ("_places", "expansion", "lists", "text", "tree")
 
     def __init__(self, text: Text, lists: Lists, context: Context) -> None:
         self.text = text
-        self.expansion, self.lists = lists.expand(text.text)
+        self._places: dict[int, Location] = {}
+        try:
+            self.expansion, self.lists = lists.expand(text.text)
+        except OverflowError:
+            message = f"the condition is longer than {MAX_TEXT} characters once its lists are put in"
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", message, context) from None
         try:
             self.tree = parse(self.expansion.text)
         except GrammarError as e:
-            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context.expression(self.expansion.text, locate(self.expansion.text, e.index)),
-                          self.place(e.index)) from None
+            there = context.expression(self.expansion.text, locate(self.expansion.text, e.index))
+            via = self.expansion.list_at(e.index)
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, there, self.place(e.index), via=via) from None
 
     def place(self, index: int) -> Location:
         """The place in a rule file of an index into the expanded text."""
-        origin = self.expansion.origin(index)
-        part = next((p for p in reversed(self.text.parts) if p.start <= origin), self.text.parts[0])
-        return part.source.inside(part.node, origin - part.start)
+        place = self._places.get(index)
+        if place is None:
+            place = self._places[index] = self.text.place(self.expansion.origin(index))
+        return place
 
-
-@dataclass(slots=True)
-class Macro:
-    """A macro. ``tree``: its condition, other macros put in; None until that is done. ``tests``: how many tests that has."""
-
-    info: MacroInfo
-    clause: Clause
-    tree: Condition | None = None
-    tests: int = 0
+    def names(self) -> Iterator[MacroName]:
+        """The macros that it names, from left to right."""
+        return (leaf for leaf in leaves(self.tree) if isinstance(leaf, MacroName))
 
 
 class Macros:
@@ -255,67 +293,68 @@ class Macros:
 
     def __init__(self, infos: Mapping[str, MacroInfo], lists: Lists) -> None:
         self.used: set[str] = set()
-        self.all = {info.name: Macro(info, Clause(info.condition, lists, info.condition_context)) for info in infos.values()}
-        for macro in self.all.values():
-            macro.tree, macro.tests = self._resolve(macro.clause, macro.info.context, macro.info.visibility)
+        self._infos = infos
+        self._clauses = {info.name: Clause(info.condition, lists, info.condition_context) for info in infos.values()}
+        self._sound: dict[str, int] = {}            # the least visibility with which a macro was found to be usable
+        for info in infos.values():
+            self._check(self._clauses[info.name], info.context, info.visibility)
+            self._sound[info.name] = 0
 
-    def resolve(self, clause: Clause, context: Context) -> Condition:
-        """The tree of a rule's condition with its macros put in; a rule sees all macros."""
-        return self._resolve(clause, context, None)[0]
+    def clause(self, name: str) -> Clause:
+        return self._clauses[name]
 
-    def _resolve(self, root: Clause, context: Context, visibility: int | None) -> tuple[Condition, int]:
-        """Puts macros in. A macro sees those first defined before it was last changed; they are resolved already, unless they stand after it
-        because it was redefined: these are resolved on the way, with what the macro sees, as Falco does.
+    def _check(self, root: Clause, context: Context, visibility: int | None) -> None:
+        """Whether the macros that a condition names are there and don't lead back to themselves. A macro sees those that were first defined
+        before it was last changed; a rule sees all. Those before it are sound already, and see what they see. Those after it (it was
+        redefined) are followed with what this one sees: Falco does it so.
         """
-        on_the_way: dict[str, tuple[Condition, int]] = {}
-        open_ = [("", root, self._names(root))]
-        while True:
+        open_ = [("", root, root.names())]
+        while open_:
             name, clause, names = open_[-1]
             leaf = next(names, None)
             if leaf is None:
-                built = self._put_in(clause, on_the_way, context)
                 open_.pop()
-                if not open_:
-                    return built
-                on_the_way[name] = built
+                if visibility is not None and name:
+                    self._sound[name] = min(visibility, self._sound.get(name, visibility))
                 continue
-            macro = self.all.get(leaf.name)
-            if macro is None or visibility is not None and macro.info.index >= visibility:
-                known = [m.info.name for m in self.all.values() if visibility is None or m.info.index < visibility]
-                raise Mistake("LOAD_ERR_VALIDATE", f"Undefined macro '{leaf.name}' used in filter.", context.expression(root.text.text, leaf.at),
-                              clause.place(leaf.at.offset), nearest(leaf.name, known), tuple(n for n, _, _ in open_[1:]))
-            self.used.add(leaf.name)
-            if any(leaf.name == n for n, _, _ in open_):
-                raise Mistake("LOAD_ERR_VALIDATE", f"reference loop in macro '{leaf.name}'", context.expression(root.text.text, leaf.at),
-                              clause.place(leaf.at.offset), None, tuple(n for n, _, _ in open_[1:]))
-            if macro.tree is None and leaf.name not in on_the_way:
-                open_.append((leaf.name, macro.clause, self._names(macro.clause)))
+            info = self._infos.get(leaf.name)
+            via = tuple(f"macro '{n}'" for n, _, _ in open_[1:])
+            if info is None or (visibility is not None and info.index >= visibility):
+                known = [m.name for m in self._infos.values() if visibility is None or m.index < visibility]
+                message, hint = f"Undefined macro '{leaf.name}' used in filter.", nearest(leaf.name, known)
+            elif any(leaf.name == n for n, _, _ in open_):
+                message, hint = f"reference loop in macro '{leaf.name}'", None
+            else:
+                self.used.add(leaf.name)
+                if visibility is not None and self._sound.get(leaf.name, visibility + 1) > visibility:
+                    open_.append((leaf.name, self._clauses[leaf.name], self._clauses[leaf.name].names()))
+                continue
+            there = context.expression(root.text.text, leaf.at)
+            raise Mistake("LOAD_ERR_VALIDATE", message, there, clause.place(leaf.at.offset), hint, via)
 
-    @staticmethod
-    def _names(clause: Clause) -> Iterator[MacroName]:
-        return (leaf for leaf in leaves(clause.tree) if isinstance(leaf, MacroName))
-
-    def _put_in(self, clause: Clause, on_the_way: dict[str, tuple[Condition, int]], context: Context) -> tuple[Condition, int]:
-        """The tree of a condition with resolved macros put in, and how many tests it has. Tests get their places in the files."""
+    def resolve(self, clause: Clause, context: Context) -> Condition:
+        """The tree of a rule's condition with its macros put in. Tests get their places in the files, and the names of their macros."""
+        self._check(clause, context, None)
         count = 0
-
-        def leaf(node: Test | MacroName) -> Condition:
-            nonlocal count
+        stack: list[tuple[Condition, list[Condition], Clause, tuple[str, ...]]] = [(clause.tree, [], clause, ())]
+        while True:
+            node, done, where, via = stack[-1]
+            count += 1
+            if count > MAX_NODES:
+                raise Mistake("LOAD_ERR_VALIDATE", "the condition is too large once its macros are put in", context)
+            if isinstance(node, MacroName):
+                inner = self._clauses[node.name]
+                stack[-1] = inner.tree, [], inner, (*via, node.name)
+                continue
             if isinstance(node, Test):
-                count += 1
-                return Test(node.left, node.op, node.modifier, node.right, clause.place(node.at.offset), node.via)
-            macro = self.all[node.name]
-            tree, tests = (macro.tree, macro.tests) if macro.tree is not None else on_the_way[node.name]
-            count += tests
-            if count > MAX_TESTS:
-                raise Mistake("LOAD_ERR_VALIDATE", f"the condition has more than {MAX_TESTS} tests once its macros are put in",
-                              context.expression(clause.text.text, node.at), clause.place(node.at.offset))
-            name = (node.name,)
-            return replace_leaves(tree, lambda test: _through(test, name))
-
-        return replace_leaves(clause.tree, leaf), count
-
-
-def _through(test: Test | MacroName, via: tuple[str, ...]) -> Test:
-    assert isinstance(test, Test)
-    return Test(test.left, test.op, test.modifier, test.right, test.at, via + test.via)
+                built: Condition = Test(node.left, node.op, node.modifier, node.right, where.place(node.at.offset), via)
+            else:
+                children = (node.child,) if isinstance(node, Not) else node.children
+                if len(done) < len(children):
+                    stack.append((children[len(done)], [], where, via))
+                    continue
+                built = Not(done[0], node.at) if isinstance(node, Not) else type(node)(tuple(done), node.at)
+            stack.pop()
+            if not stack:
+                return built
+            stack[-1][1].append(built)

@@ -137,8 +137,12 @@ def read(text: str, name: str) -> Source:
         if mark is not None:
             context = context.child("value for", "", Location(name, mark.line, mark.column, min(mark.index, len(text))))
         raise Mistake("LOAD_ERR_YAML_PARSE", str(e.problem or e.context or "invalid YAML"), context) from None
-    except yaml.YAMLError as e:
-        raise Mistake("LOAD_ERR_YAML_PARSE", " ".join(str(e).split()), source.context()) from None
+    except yaml.reader.ReaderError as e:
+        place = source.place_at(min(e.position, len(text)))
+        raise Mistake("LOAD_ERR_YAML_PARSE", str(e.reason), source.context().child("value for", "", place)) from None
+    except UnicodeEncodeError as e:
+        place = source.place_at(e.start)
+        raise Mistake("LOAD_ERR_YAML_PARSE", "the text isn't valid UTF-8", source.context().child("value for", "", place)) from None
     return source
 
 

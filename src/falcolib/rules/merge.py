@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ..errors import Location
 from . import grammar
 from .check import field_exists
 from .load import Node, Source
@@ -30,6 +31,7 @@ _KEYS = {
     "macro": {"macro", "condition", "append", "override"},
     "rule": {"rule", "source", "append", "override", *_REPLACEABLE},
 }
+_BLANKS = " \t\n\r\v\f"
 _OLD_APPEND = "'append' key is deprecated. Add an 'append' entry (e.g. 'condition: append') under 'override' instead."
 _OLD_ENABLED = ("The standalone 'enabled' key usage is deprecated. The correct approach requires also a 'replace' entry under the 'override' key "
                 "(i.e. 'enabled: replace').")
@@ -51,6 +53,11 @@ class Text:
 
     text: str
     parts: tuple[Part, ...]
+
+    def place(self, index: int) -> Location:
+        """The place in a rule file of an index into the text."""
+        part = next((p for p in reversed(self.parts) if p.start <= index), self.parts[0])
+        return part.source.inside(part.node, index - part.start)
 
     def joined(self, other: Text) -> Text:
         start = len(self.text) + 1
@@ -101,7 +108,7 @@ class MacroInfo:
 class RuleInfo:
     name: str
     condition: Text
-    output: str
+    output: Text
     description: str
     priority: int
     source: str
@@ -450,11 +457,13 @@ class _Item:
 
     def define_rule(self, name: str, context: Context) -> None:
         condition = self.written("condition", context)
-        output = self.scalar(self.item, "output", context)
+        output = self.written("output", context)
+        blank = len(output.text) - len(output.text.lstrip(_BLANKS))
+        output = Text(output.text.strip(_BLANKS), (replace(output.parts[0], start=-blank),))
         description = self.text("desc", context)
         info = RuleInfo(
-            name, condition, output.text.strip(" \t\n\r\v\f"), description, self.priority(context), "syscall", context,
-            self.at("rule condition", "", condition.parts[0].node, context), self.at("rule output", "", output, context))
+            name, condition, output, description, self.priority(context), "syscall", context,
+            self.at("rule condition", "", condition.parts[0].node, context), self.at("rule output", "", output.parts[0].node, context))
         if self.item.get("source") is not None:
             info.source = self.text("source", context)
         info.enabled = self.truth("enabled", context, True)
@@ -481,7 +490,7 @@ class _Item:
     def append_to_rule(self, name: str, keys: set[str], context: Context, how: str) -> None:
         condition = self.written("condition", context) if "condition" in keys else None
         exceptions = self.exceptions(context, True) if "exceptions" in keys else None
-        output = self.text("output", context) if "output" in keys else None
+        output = self.written("output", context) if "output" in keys else None
         description = self.text("desc", context) if "desc" in keys else None
         tags = self.texts("tags", context, False) if "tags" in keys else ()
         rule = self.all.rules.get(name)
@@ -492,7 +501,7 @@ class _Item:
         if condition is not None:
             rule.condition = rule.condition.joined(condition)
         if output is not None:
-            rule.output = f"{rule.output} {output}"
+            rule.output = rule.output.joined(output)
         if description is not None:
             rule.description = f"{rule.description} {description}"
         rule.tags |= frozenset(tags)
@@ -519,7 +528,7 @@ class _Item:
     def replace_in_rule(self, name: str, keys: set[str], context: Context) -> None:
         condition = self.written("condition", context) if "condition" in keys else None
         exceptions = self.exceptions(context, True) if "exceptions" in keys else None
-        output = self.text("output", context) if "output" in keys else None
+        output = self.written("output", context) if "output" in keys else None
         description = self.text("desc", context) if "desc" in keys else None
         tags = self.texts("tags", context, False) if "tags" in keys else None
         priority = self.priority(context) if "priority" in keys else None

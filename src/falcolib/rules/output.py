@@ -26,11 +26,12 @@ _width = re.compile(r"[0-9]{1,9}")
 
 
 class OutputError(Exception):
-    """An output format that can't be used; ``hint``: the nearest valid name."""
+    """An output format that can't be used: what is wrong, the index in the text, and the nearest valid name."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, index: int, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.index = index
         self.hint = hint
 
     @property
@@ -52,7 +53,7 @@ def parse_output(text: str) -> Output:
             found.append(text[index:percent])
         start = percent + 1
         if start == len(text):
-            raise OutputError("invalid formatting syntax: formatting cannot end with a %")
+            raise OutputError("invalid formatting syntax: formatting cannot end with a %", percent)
         m = _width.match(text, start)
         slot, end = _token(text, m.end() if m else start)
         found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) if m else None))
@@ -69,12 +70,12 @@ def _token(text: str, start: int) -> tuple[Slot, int]:
             operand, end = grammar.parse_operand(text, start)
             return operand_slot(operand), end
         except grammar.GrammarError as e:
-            raise OutputError(f"invalid formatting token {text[start:start + 40]}: {e.message}") from None
+            raise OutputError(f"invalid formatting token {text[start:start + 40]}: {e.message}", start) from None
         except CheckError as e:
-            raise OutputError(f"unknown filter: {e.message}", e.hint) from None
+            raise OutputError(f"unknown filter: {e.message}", start, e.hint) from None
     m = _field.match(text, start)
     if m is None:
-        raise OutputError(f"unknown filter: expected a field or a transformer after '%', found '{text[start:start + 20]}'")
+        raise OutputError(f"unknown filter: expected a field or a transformer after '%', found '{text[start:start + 20]}'", start)
     hint = None
     if m.end() > m.end(1):                          # with an argument
         try:
@@ -83,7 +84,7 @@ def _token(text: str, start: int) -> tuple[Slot, int]:
         except CheckError as e:
             hint = e.hint
         except grammar.GrammarError as e:
-            raise OutputError(f"invalid formatting token {m[0]}: {e.message}") from None
+            raise OutputError(f"invalid formatting token {m[0]}: {e.message}", start) from None
     for end in range(m.end(1), start, -1):
         name = text[start:end]
         if not re.fullmatch(grammar.FIELD, name):
@@ -92,10 +93,10 @@ def _token(text: str, start: int) -> tuple[Slot, int]:
             return field_slot(name), end
         except CheckError as e:
             hint = hint or e.hint
-    raise OutputError(f"unknown filter: {m[0]}", hint)
+    raise OutputError(f"unknown filter: {m[0]}", start, hint)
 
 
-# ---- append_output ------------------------------------------------------------------------------------------------------------------------
+# ---- append_output -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def excerpt(text: str, offset: int) -> str:
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An error or a warning. ``at``: the place in the file, where it is known better than from ``context``; ``hint``: the nearest valid name;
-    ``via``: the macros it came through."""
+    ``via``: the macros and lists it came through."""
 
     code: str
     message: str
@@ -149,7 +149,7 @@ class Problem:
         lines = [f"{self.location}: {self.message}"]
         lines += ["    " + line for line in self._excerpt().splitlines()]
         names = [f"{c.item_type} '{c.item_name}'" for c in self.context.way() if c.item_name]
-        names += [f"macro '{name}'" for name in self.via]
+        names += self.via
         if names:
             lines.append("in " + ", ".join(names))
         if self.hint:

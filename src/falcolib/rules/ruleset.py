@@ -147,7 +147,7 @@ class RuleSet:
 _EMPTY = Compiled((), {}, {})
 
 
-# ---- loading ------------------------------------------------------------------------------------------------------------------------------
+# ---- loading -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,14 @@ def rule_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 def given_files(paths: Iterable[str | os.PathLike[str]]) -> list[_Given]:
     """The texts of the files that paths stand for. Raises OSError."""
-    return [_Given(str(path), path.read_bytes().decode("utf-8", "surrogateescape")) for path in rule_files(paths)]
+    return [_Given(str(path), _decoded(path.read_bytes())) for path in rule_files(paths)]
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file, in the encodings of YAML; bytes that aren't UTF-8 become surrogate escapes, which the YAML reader refuses."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
 def given_text(text: str, name: str) -> _Given:
@@ -217,7 +224,7 @@ def _unmet_requirement(collection: Collection) -> Problem | None:
     return None
 
 
-# ---- selection ----------------------------------------------------------------------------------------------------------------------------
+# ---- selection -----------------------------------------------------------------------------------------------------
 
 
 def _read_selection(entry: Mapping[str, Any]) -> list[_Selection]:
