@@ -49,10 +49,10 @@ _NETS = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
 #: Integer type → (bits, signed).
 _INTEGERS = {
     "INT8": (8, True), "INT16": (16, True), "INT32": (32, True), "INT64": (64, True), "UINT8": (8, False), "UINT16": (16, False),
-    "UINT32": (32, False), "UINT64": (64, False), "ERRNO": (64, True), "FD": (64, True), "PID": (64, True), "FD32": (32, True), "PID32": (32, True),
-    "SYSCALLID": (16, False), "SIGTYPE": (8, False), "RELTIME": (64, False), "ABSTIME": (64, False), "FLAGS8": (8, False), "FLAGS16": (16, False),
-    "FLAGS32": (32, False), "ENUMFLAGS8": (8, False), "ENUMFLAGS16": (16, False), "ENUMFLAGS32": (32, False), "MODE": (32, False),
-    "L4PROTO": (8, False), "SOCKFAMILY": (8, False),
+    "UINT32": (32, False), "UINT64": (64, False), "ERRNO": (64, True), "FD": (64, True), "PID": (64, True), "FD32": (32, True),
+    "PID32": (32, True), "SYSCALLID": (16, False), "SIGTYPE": (8, False), "RELTIME": (64, False), "ABSTIME": (64, False),
+    "FLAGS8": (8, False), "FLAGS16": (16, False), "FLAGS32": (32, False), "ENUMFLAGS8": (8, False), "ENUMFLAGS16": (16, False),
+    "ENUMFLAGS32": (32, False), "MODE": (32, False), "L4PROTO": (8, False), "SOCKFAMILY": (8, False),
 }
 _LIST_ELEMENTS = _STRINGS | _ADDRESSES | _NETS | {"UINT64", "RELTIME", "ABSTIME", "BOOL"}
 
@@ -78,16 +78,24 @@ DEPRECATED = ("evt.dir", "evt.latency", "evt.latency.s", "evt.latency.ns", "evt.
 
 
 class CheckError(Exception):
-    """A condition that can be read but makes no sense: what is wrong, the nearest valid name; then the test, and in it the operand or the
-    literal."""
+    """What makes no sense, and the nearest valid name. ``operand`` and ``literal``: which one of a test."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.test: Test | None = None
         self.operand: FieldName | TransformCall | None = None
         self.literal: str | None = None
+
+
+class ConditionError(CheckError):
+    """A CheckError, and the test that it is about."""
+
+    def __init__(self, error: CheckError, test: Test) -> None:
+        super().__init__(error.message, error.hint)
+        self.operand = error.operand
+        self.literal = error.literal
+        self.test = test
 
 
 @cache
@@ -107,6 +115,7 @@ def _family(type_: str) -> str | None:
 
 
 def field_text(name: str, argument: str | None) -> str:
+    """A field as the schema finds it; an empty argument is none."""
     return f"{name}[{argument}]" if argument else name
 
 
@@ -463,7 +472,7 @@ Memo = dict[tuple[int, int, str, "str | None"], tuple[Test, _Meaning]]
 
 
 def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
-    """The meaning of a condition without macros. Raises CheckError. ``memo``: what is known of the same tests in other conditions."""
+    """The meaning of a condition without macros. Raises ConditionError. ``memo``: what is known of the same tests in other conditions."""
     known: Memo = {} if memo is None else memo
 
     def leaf(test: Test | MacroName) -> Check:
@@ -473,8 +482,7 @@ def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
             try:
                 known[key] = test, _meaning(test)
             except CheckError as e:
-                e.test = test
-                raise
+                raise ConditionError(e, test) from None
         meaning = known[key][1]
         return Check(meaning.slot, test.op, test.modifier, meaning.values, meaning.other, test.at, test.via)
 
@@ -515,23 +523,27 @@ def tests_of(tree: Checked) -> Iterator[Check]:
 
 
 @cache
-def all_events() -> frozenset[int]:
+def _all_events() -> frozenset[int]:
     return frozenset(range(len(schema.EVENTS)))
+
+
+#: Tests of evt.num, which counts from 1, that never and that always hold.
+_NEVER = frozenset({("=", 0), ("in", 0), ("<", 0), ("<", 1), ("<=", 0)})
+_ALWAYS = frozenset({("!=", 0), (">", 0), (">=", 0), (">=", 1)})
 
 
 def _events_of(check: Check) -> tuple[frozenset[int], frozenset[int]]:
     """The event types on which a test, and its negation, can be true."""
-    everything = all_events()
+    everything = _all_events()
     slot = check.slot
     if isinstance(slot, FieldSlot) and check.other is None and check.modifier is None and check.values:
         if slot.info.name in ("evt.type", "syscall.type") and check.op in ("=", "!=", "in"):
             named: frozenset[int] = frozenset().union(*(schema.EVENT_IDS.get(str(v), frozenset()) for v in check.values))
             return (everything - named, named) if check.op == "!=" else (named, everything - named)
-        if slot.info.name == "evt.num":                     # counts from 1
-            first = check.values[0]
-            if (check.op in ("=", "in") and all(v == 0 for v in check.values)) or (check.op == "<" and first in (0, 1)) or (check.op == "<=" and first == 0):
+        if slot.info.name == "evt.num":
+            if all((check.op, v) in _NEVER for v in check.values):
                 return frozenset(), everything
-            if (check.op == "!=" and first == 0) or (check.op == ">" and first == 0) or (check.op == ">=" and first in (0, 1)):
+            if all((check.op, v) in _ALWAYS for v in check.values):
                 return everything, frozenset()
     return everything, everything
 
@@ -598,7 +610,8 @@ def advice(tree: Checked) -> Iterator[tuple[str, Check]]:
             if not isinstance(value, str):
                 continue
             if check.op == "regex" and _is_simple_pattern(value):
-                yield (f"regex check with '{value}' may be optimized with simpler operators such as '=', 'contains', 'startswith', 'endswith'", check)
+                simpler = "'=', 'contains', 'startswith', 'endswith'"
+                yield f"regex check with '{value}' may be optimized with simpler operators such as {simpler}", check
             looks = _is_misused(value) if "." in value or "(" in value else None
             if looks:
                 yield f"'{value}' may be a valid {looks} misused as a const string value", check

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A collection of definitions, compiled: exceptions, lists and macros put in, conditions and outputs checked (A4). Falco does this after each
-file, with all the files before it."""
+"""A collection of definitions, compiled: exceptions, lists and macros put in, conditions and outputs checked (A4).
+
+Falco does this after each file, with all the files before it. So do we: a file is checked again, not parsed again.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .ast import CheckedRule, Condition, Test
-from .check import DEPRECATED, CheckError, Memo, advice, check_condition, compares_with_na, deprecated_fields, event_types
+from .check import DEPRECATED, ConditionError, Memo, advice, check_condition, compares_with_na, deprecated_fields, event_types
 from .expand import Clause, Lists, Macros, leaves, with_exceptions
 from .grammar import label
 from .merge import Collection, RuleInfo
@@ -18,12 +20,14 @@ from .report import Context, Mistake, Result
 #: A rule with more event types than this is warned of.
 MANY_EVENTS = 100
 
-_OLD_DIRECTION = ("due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always evaluates to false. The rule "
-                  "expression can be simplified by removing the condition on 'evt.dir'")
-_OLD_CONTAINER = ("%container.info is deprecated and no more useful, and will be dropped by Falco 1.0.0. The container plugin will automatically add "
-                  "required fields to the output message.")
-_NA = ("comparing a field value with <NA> is unsafe and can lead to unpredictable behavior of the rule condition. If you need to check for the "
-       "existence of a field, consider using the 'exists' operator instead.")
+_OLD_DIRECTION = (
+    "due to the drop of enter events, 'evt.dir = <' always evaluates to true, and 'evt.dir = >' always evaluates to false. "
+    "The rule expression can be simplified by removing the condition on 'evt.dir'")
+_OLD_CONTAINER = (
+    "%container.info is deprecated and no more useful, and will be dropped by Falco 1.0.0. "
+    "The container plugin will automatically add required fields to the output message.")
+_NA = ("an absent field isn't equal to <NA>: every test of it is false. The operator 'exists' tells whether a field has a value.")
+_MANY = "Rule matches too many evt.type values. This has a significant performance penalty."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,26 +73,26 @@ class Compiler:
         self._warn_of_tests(tree, whole, result)
         try:
             checked = check_condition(tree, self.memo)
-        except CheckError as e:
-            assert e.test is not None
+        except ConditionError as e:
             at = (e.operand or e.test.left).at
             context = info.condition_context.expression(written.text, replace(at, name=label(written.text)))
             if info.skip_unknown and ("nonexistent field" in e.message or "unknown event type" in e.message):
                 result.warn("LOAD_UNKNOWN_FILTER", e.message, context, at=e.test.at)
                 return None
-            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, self._way(e, clause, lists, macros)) from None
+            way = self._way(e, clause, lists, macros)
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, way) from None
         for message, check in advice(checked):
             result.warn("LOAD_COMPILE_CONDITION", message, whole, at=check.at, via=tuple(f"macro '{name}'" for name in check.via))
         events = event_types(checked)
         if info.warn_evttypes and len(events) > MANY_EVENTS:
-            result.warn("LOAD_NO_EVTTYPE", "Rule matches too many evt.type values. This has a significant performance penalty.", info.context)
-        return CheckedRule(info.name, info.description, checked, output, (), info.priority, info.source, info.tags, info.enabled, events,
-                           info.context.place)
+            result.warn("LOAD_NO_EVTTYPE", _MANY, info.context)
+        return CheckedRule(info.name, info.description, checked, output, (), info.priority, info.source, info.tags, info.enabled,
+                           events, info.context.place)
 
     @staticmethod
-    def _way(error: CheckError, clause: Clause, lists: Lists, macros: Macros) -> tuple[str, ...]:
+    def _way(error: ConditionError, clause: Clause, lists: Lists, macros: Macros) -> tuple[str, ...]:
         """The macros through which a test came into a rule, and the list through which its literal came into the test."""
-        via = error.test.via if error.test else ()
+        via = error.test.via
         inner = macros.clause(via[-1]) if via else clause
         names = [name for name in sorted(inner.lists) if error.literal in lists.items[name]]
         return (*(f"macro '{name}'" for name in via), *(f"list '{name}'" for name in names))
@@ -109,8 +113,8 @@ class Compiler:
             raise Mistake("LOAD_ERR_COMPILE_OUTPUT", e.message, context, at, e.hint) from None
         for name in DEPRECATED:
             if name in text:
-                result.warn("LOAD_DEPRECATED_ITEM", f"usage of deprecated field '{name}' has been detected in the rule output", context,
-                            deprecated_field=name)
+                message = f"usage of deprecated field '{name}' has been detected in the rule output"
+                result.warn("LOAD_DEPRECATED_ITEM", message, context, deprecated_field=name)
         return output
 
     @staticmethod
@@ -119,5 +123,7 @@ class Compiler:
         if any(map(compares_with_na, tests)):
             result.warn("LOAD_UNSAFE_NA_CHECK", _NA, whole)
         for name in deprecated_fields(tests):
-            message = _OLD_DIRECTION if name == "evt.dir" else f"usage of deprecated field '{name}' has been detected in the rule condition"
+            message = f"usage of deprecated field '{name}' has been detected in the rule condition"
+            if name == "evt.dir":
+                message = _OLD_DIRECTION
             result.warn("LOAD_DEPRECATED_ITEM", message, whole, deprecated_field=name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a condition as written to one without exceptions, lists and macros (A4, A5).
 
-Falco puts lists into conditions as text, before it parses them, and macros as trees, after. So do we, and keep of every test the place in the
-rule file that it comes from.
+Falco puts lists into conditions as text, before it parses them, and macros as trees, after. So do we, and keep of every test the place in
+the rule file that it comes from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ..errors import Location
 from ..schema import nearest
@@ -77,13 +78,16 @@ def with_exceptions(rule: RuleInfo) -> Text:
 # ---- lists ---------------------------------------------------------------------------------------------------------
 
 
+#: Where a stretch of a text begins, where it began in the text as written, and the list that it comes from; "" if it is as written.
+_Stretch: TypeAlias = tuple[int, int, str]
+
+
 @dataclass(slots=True)
 class Expansion:
-    """A text in which lists are put, and where each stretch of it comes from: its start, the start in the text as written, and the name of
-    the list; the stretches as written have none."""
+    """A text in which lists are put, and where its stretches come from."""
 
     text: str
-    stretches: list[tuple[int, int, str]] = field(default_factory=lambda: [(0, 0, "")])
+    stretches: list[_Stretch] = field(default_factory=lambda: [(0, 0, "")])
 
     def _stretch(self, index: int) -> int:
         return bisect_right(self.stretches, index, key=lambda s: s[0]) - 1
@@ -98,7 +102,7 @@ class Expansion:
         name = self.stretches[self._stretch(index)][2]
         return (f"list '{name}'",) if name else ()
 
-    def between(self, start: int, end: int, to: int) -> list[tuple[int, int, str]]:
+    def between(self, start: int, end: int, to: int) -> list[_Stretch]:
         """The stretches from start to end, moved so that they begin at ``to``."""
         if start >= end:
             return []
@@ -132,19 +136,22 @@ class Lists:
                 else:
                     items.append(item)
                 if total + len(items) > MAX_ITEMS:
-                    raise Mistake("LOAD_ERR_VALIDATE", f"the lists have more than {MAX_ITEMS} items once their lists are put in", info.context)
+                    message = f"the lists have more than {MAX_ITEMS} items once their lists are put in"
+                    raise Mistake("LOAD_ERR_VALIDATE", message, info.context)
             total += len(items)
             self.items[info.name] = tuple(items)
             joined = ""
-            if items:                               # leading empty items leave no comma
-                joined = ", ".join(map(_quoted, items[next((i for i, x in enumerate(items) if x), len(items) - 1):]))
+            if items:                               # empty items at the front leave no comma
+                first = next((i for i, item in enumerate(items) if item), len(items) - 1)
+                joined = ", ".join(map(_quoted, items[first:]))
             self._lists[info.name] = _List(order, joined, frozenset(_words.findall(joined)))
         self._names = tuple(self._lists)
         self._odd = [name for name in self._names if not _words.fullmatch(name)]
 
     def expand(self, text: str) -> tuple[Expansion, frozenset[str]]:
-        """The text with lists put in, in the order of their definition, and the names of those that it has used. Raises OverflowError if that
-        makes it larger than MAX_TEXT.
+        """The text with lists put in, in the order of their definition, and the names of those that it has used.
+
+        Raises OverflowError if that makes it longer than MAX_TEXT.
         """
         expansion = Expansion(text)
         used: set[str] = set()
@@ -170,12 +177,12 @@ class Lists:
 
 
 def _substitute(expansion: Expansion, name: str, joined: str) -> bool:
-    """Puts a list in wherever its name stands between delimiters, also inside quotes: Falco does. Blanks around the name are eaten, and one is
-    put on either side. True if it stood anywhere.
+    """Puts a list in wherever its name stands between delimiters, also inside quotes: Falco does. Blanks around the name are eaten, and
+    one is put on either side. True if it stood anywhere.
     """
     text = expansion.text
     pieces: list[str] = []                          # what is done; the last may still lose blanks at its end, or a comma
-    stretches: list[tuple[int, int, str]] = []
+    stretches: list[_Stretch] = []
     size = last = 0
     start = text.find(name)
     used = False
@@ -207,7 +214,7 @@ def _substitute(expansion: Expansion, name: str, joined: str) -> bool:
     return used
 
 
-def _append(pieces: list[str], piece: str, origins: list[tuple[int, int, str]], stretches: list[tuple[int, int, str]], size: int) -> int:
+def _append(pieces: list[str], piece: str, origins: list[_Stretch], stretches: list[_Stretch], size: int) -> int:
     pieces.append(piece)
     stretches += origins
     return size + len(piece)
@@ -227,9 +234,9 @@ def _eat(pieces: list[str], characters: str, most: int) -> int:
     return eaten
 
 
-def _monotone(stretches: list[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+def _monotone(stretches: list[_Stretch]) -> list[_Stretch]:
     """Without the stretches that were eaten: each begins after the one before."""
-    kept: list[tuple[int, int, str]] = []
+    kept: list[_Stretch] = []
     for stretch in stretches:
         while kept and kept[-1][0] >= stretch[0]:
             kept.pop()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The condition language: text to the tree of what was written (B1 of the engine's specification).
 
-``and``, ``or``, ``not`` and parentheses are walked with a stack of our own, so that the nesting that Falco allows needs no recursion. A single
-test is read by one regular expression where it has the common form (a field, an operator, plain values), which is nearly always; the
-others (transformers, fields on the right-hand side, modifiers, quoted arguments, and whatever is wrong) are read by pyparsing, whose messages
-and positions are what a mistake is reported with.
+``and``, ``or``, ``not`` and parentheses are walked with a stack of our own, so that the nesting that Falco allows needs no recursion. A
+single test is read by one regular expression where it has the common form (a field, an operator, plain values), which is nearly always.
+The others (transformers, fields on the right-hand side, modifiers, quoted arguments, and whatever is wrong) are read by pyparsing, whose
+messages and positions are what a mistake is reported with.
 """
 
 from __future__ import annotations

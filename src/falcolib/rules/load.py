@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rule files as YAML trees in which every node knows its place.
 
-The tree is built from the events of PyYAML's C parser with a stack of our own, so that hostile nesting can't exhaust the C stack; aliases are
-shared, not copied. Scalars stay text: Falco reads texts where it wants texts, and decides itself what a number or a truth value is.
+The tree is built from the events of PyYAML's C parser with a stack of our own, so that hostile nesting can't exhaust the C stack; aliases
+are shared, not copied. Scalars stay text: Falco reads texts where it wants texts, and decides itself what a number or a truth value is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -152,7 +152,8 @@ def _documents(text: str, source: Source) -> Iterator[Node]:
     open_: list[tuple[Node, list[Node], int, str | None]] = []
     root: Node | None = None
     count = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    events: Iterator[Any] = yaml.parse(text, Loader=_Loader)
+    for event in events:
         kind = type(event)
         if kind is yaml.ScalarEvent:
             start = event.start_mark
@@ -185,7 +186,8 @@ def _documents(text: str, source: Source) -> Iterator[Node]:
             here = event.start_mark
             place = Location(source.name, here.line, here.column, here.index)
             if found is None:
-                raise Mistake("LOAD_ERR_YAML_PARSE", f"unknown anchor '{event.anchor}'", source.context().child("value for", "", place))
+                raise Mistake("LOAD_ERR_YAML_PARSE", f"unknown anchor '{event.anchor}'",
+                              source.context().child("value for", "", place))
             node = found
             count += sizes.get(id(node), 1)
             if count > MAX_NODES:

@@ -33,9 +33,14 @@ _KEYS = {
 }
 _BLANKS = " \t\n\r\v\f"
 _OLD_APPEND = "'append' key is deprecated. Add an 'append' entry (e.g. 'condition: append') under 'override' instead."
-_OLD_ENABLED = ("The standalone 'enabled' key usage is deprecated. The correct approach requires also a 'replace' entry under the 'override' key "
-                "(i.e. 'enabled: replace').")
-_BOTH_APPENDS = "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. 'condition: append') under 'override' instead."
+_OLD_ENABLED = (
+    "The standalone 'enabled' key usage is deprecated. The correct approach requires also a 'replace' entry under the 'override' key "
+    "(i.e. 'enabled: replace').")
+_BOTH_APPENDS = (
+    "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. 'condition: append') under 'override' "
+    "instead.")
+_NO_RULE_TO_REPLACE = "An 'override.<key>: replace' to a rule was requested but no rule by that name already exists"
+_NO_RULE_TO_APPEND = "Rule uses 'append' or 'override.<key>: append' but no rule by that name already exists"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ class Entry:
 
 @dataclass(slots=True)
 class ExceptionInfo:
+    """An exception of a rule."""
+
     name: str
     context: Context
     fields: Entry
@@ -87,6 +94,8 @@ class ExceptionInfo:
 
 @dataclass(slots=True)
 class ListInfo:
+    """A list as collected. ``index``: when it was first defined; ``visibility``: when it was last changed."""
+
     name: str
     items: tuple[str, ...]
     context: Context
@@ -96,6 +105,8 @@ class ListInfo:
 
 @dataclass(slots=True)
 class MacroInfo:
+    """A macro as collected; index and visibility as of lists."""
+
     name: str
     condition: Text
     context: Context
@@ -106,6 +117,8 @@ class MacroInfo:
 
 @dataclass(slots=True)
 class RuleInfo:
+    """A rule as collected; index and visibility as of lists. capture_duration: ms; 0 = as configured."""
+
     name: str
     condition: Text
     output: Text
@@ -180,6 +193,7 @@ def parse_version(text: str) -> tuple[int, int, int] | None:
 
 
 def version_text(version: Iterable[int]) -> str:
+    """As it is written."""
     return ".".join(map(str, version))
 
 
@@ -310,7 +324,8 @@ class _Item:
                 context = reader()
                 for key, _ in self.item.pairs:
                     if key.kind == "scalar" and key.text not in _KEYS[kind]:
-                        self.result.warn("LOAD_UNKNOWN_KEY", f"Unknown key '{key.text}' in {kind} definition", context, at=self.source.place(key))
+                        message = f"Unknown key '{key.text}' in {kind} definition"
+                        self.result.warn("LOAD_UNKNOWN_KEY", message, context, at=self.source.place(key))
                 return
         self.result.warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", self.at("rules content item", "", self.item, self.root))
 
@@ -451,8 +466,8 @@ class _Item:
         for key in _REPLACEABLE:
             if key in keys:
                 if key not in left:
-                    word = "An append" if operation == "append" else "A replace"
-                    raise Mistake("LOAD_ERR_YAML_VALIDATE", f"{word} override for '{key}' was specified but '{key}' is not defined", context)
+                    raise Mistake("LOAD_ERR_YAML_VALIDATE",
+                                  f"An {operation} override for '{key}' was specified but '{key}' is not defined", context)
                 left.remove(key)
 
     def define_rule(self, name: str, context: Context) -> None:
@@ -495,7 +510,7 @@ class _Item:
         tags = self.texts("tags", context, False) if "tags" in keys else ()
         rule = self.all.rules.get(name)
         if rule is None:
-            raise Mistake("LOAD_ERR_VALIDATE", "Rule uses 'append' or 'override.<key>: append' but no rule by that name already exists", context)
+            raise Mistake("LOAD_ERR_VALIDATE", _NO_RULE_TO_APPEND, context)
         if not keys:
             raise Mistake("LOAD_ERR_VALIDATE", "Appended rule must have exceptions or condition property", context)
         if condition is not None:
@@ -532,11 +547,12 @@ class _Item:
         description = self.text("desc", context) if "desc" in keys else None
         tags = self.texts("tags", context, False) if "tags" in keys else None
         priority = self.priority(context) if "priority" in keys else None
-        flags = {key: self.truth(key, context, None) for key in ("enabled", "warn_evttypes", "skip-if-unknown-filter", "capture") if key in keys}
+        switches = ("enabled", "warn_evttypes", "skip-if-unknown-filter", "capture")
+        flags = {key: self.truth(key, context, None) for key in switches if key in keys}
         duration = self.number("capture_duration", context, None) if "capture_duration" in keys else None
         rule = self.all.rules.get(name)
         if rule is None:
-            raise Mistake("LOAD_ERR_VALIDATE", "An 'override.<key>: replace' to a rule was requested but no rule by that name already exists", context)
+            raise Mistake("LOAD_ERR_VALIDATE", _NO_RULE_TO_REPLACE, context)
         rule.condition = condition or rule.condition
         rule.output = output or rule.output
         rule.description = description or rule.description
@@ -633,8 +649,8 @@ def _complete(exception: ExceptionInfo, source: str | None) -> None:
             raise Mistake("LOAD_ERR_VALIDATE", "Fields and comps must both be strings", context)
         comps = Entry(comps.text.strip())
         if not is_list_operator(comps.text) or not _is_operator(comps.text):
-            raise Mistake("LOAD_ERR_VALIDATE", "When fields is a single value, comps must be one of (in, pmatch, intersects) or a string operator "
-                          "with a modifier", context)
+            raise Mistake("LOAD_ERR_VALIDATE", "When fields is a single value, comps must be one of (in, pmatch, intersects) or a string "
+                          "operator with a modifier", context)
         names = [fields.text]
     if source is not None:
         for name in names:

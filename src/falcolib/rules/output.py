@@ -101,7 +101,7 @@ def _token(text: str, start: int) -> tuple[Slot, int]:
 
 @dataclass(frozen=True, slots=True)
 class AppendOutput:
-    """An entry of falco.yaml's append_output: what is added to the outputs of the rules that match all of ``rule``, ``source`` and ``tags``.
+    """An entry of falco.yaml's append_output: what is added to the outputs of the rules that match all of ``rule``, ``source``, ``tags``.
 
     extra_fields: name and format; a raw one's format is the field itself, and its value stays native.
     """
@@ -145,4 +145,5 @@ def _read_entry(entry: Mapping[str, object]) -> AppendOutput:
             extra += [(str(name), str(format_), False) for name, format_ in field.items()]
         else:
             extra.append((str(field), f"%{field}", True))
-    return AppendOutput(str(match.get("rule") or ""), str(match.get("source") or ""), frozenset(map(str, tags)), " ".join(formats), tuple(extra))
+    rule, source = str(match.get("rule") or ""), str(match.get("source") or "")
+    return AppendOutput(rule, source, frozenset(map(str, tags)), " ".join(formats), tuple(extra))

@@ -19,16 +19,21 @@ ERRORS = {
 }
 #: Code → what Falco's text form says, and the sentence of its JSON form.
 WARNINGS = {
-    "LOAD_UNKNOWN_SOURCE": ("Unknown event source", "A rule has a unknown event source. This can occur when reading rules content without having a "
-                            "corresponding plugin loaded, etc. The rule will be silently ignored."),
-    "LOAD_UNSAFE_NA_CHECK": ("Unsafe <NA> comparison in condition", "A condition compares a field with <NA>, which is not what an absent field is "
-                             "equal to: the operator exists tells whether a field has a value."),
-    "LOAD_NO_EVTTYPE": ("Condition has no event-type restriction", "A rule condition matches too many evt.type values. This has a significant "
-                        "performance penalty. Make the condition more specific by adding an evt.type field or further restricting the number of "
-                        "evt.type values in the condition."),
-    "LOAD_UNKNOWN_FILTER": ("Unknown field or event-type in condition or output", "A rule condition or output refers to a field or evt.type that "
-                            "does not exist. This is normally an error, but if a rule has a skip-if-unknown-filter property, the error is "
-                            "downgraded to a warning."),
+    "LOAD_UNKNOWN_SOURCE": (
+        "Unknown event source",
+        "A rule has a unknown event source. This can occur when reading rules content without having a corresponding plugin loaded, etc. "
+        "The rule will be silently ignored."),
+    "LOAD_UNSAFE_NA_CHECK": (
+        "Unsafe <NA> comparison in condition",
+        "A condition compares a field with <NA>, which is not what an absent field is equal to: exists tells whether a field has a value."),
+    "LOAD_NO_EVTTYPE": (
+        "Condition has no event-type restriction",
+        "A rule condition matches too many evt.type values. This has a significant performance penalty. Make the condition more specific "
+        "by adding an evt.type field or further restricting the number of evt.type values in the condition."),
+    "LOAD_UNKNOWN_FILTER": (
+        "Unknown field or event-type in condition or output",
+        "A rule condition or output refers to a field or evt.type that does not exist. This is normally an error, but if a rule has a "
+        "skip-if-unknown-filter property, the error is downgraded to a warning."),
     "LOAD_UNUSED_MACRO": ("Unused macro", "A macro is defined in the rules content but is not used by any other macro or rule."),
     "LOAD_UNUSED_LIST": ("Unused list", "A list is defined in the rules content but is not used by any other list, macro, or rule."),
     "LOAD_UNKNOWN_ITEM": ("Unknown rules file item", "An item of the rules content is none of the known kinds; it is ignored."),
@@ -60,8 +65,9 @@ class Context:
         return Context(item_type, item_name, place, self.text, self)
 
     def expression(self, text: str, place: Location) -> Context:
-        """A place in a condition, whose line and column count from 0. Falco adds them, counted from 1, to those of the condition in the file."""
-        shown = Location(place.name, self.place.line + place.line + 1, self.place.column + place.column + 1, self.place.offset + place.offset)
+        """A place in a condition, line and column from 0. Falco adds them, counted from 1, to those of the condition in the file."""
+        at = self.place
+        shown = Location(place.name, at.line + place.line + 1, at.column + place.column + 1, at.offset + place.offset)
         return Context("condition expression", "", shown, text, self)
 
     def whole_expression(self, text: str, name: str) -> Context:
@@ -119,8 +125,8 @@ def excerpt(text: str, offset: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error or a warning. ``at``: the place in the file, where it is known better than from ``context``; ``hint``: the nearest valid name;
-    ``via``: the macros and lists it came through."""
+    """An error or a warning. ``at``: the place in the file, where it is known better than from ``context``; ``hint``: the nearest valid
+    name; ``via``: the macros and lists it came through."""
 
     code: str
     message: str

@@ -35,9 +35,9 @@ class _Selection:
 class RuleSet:
     """Rules, ready for an Engine.
 
-    ``RuleSet.load(*paths)`` reads files, ``RuleSet.parse(text)`` a text; ``a.merge(b)`` is as if b's files had been loaded after a's; what can't
-    stand alone, such as an override, is parsed ``after`` what it changes. A mistake
-    raises RuleError, which names file, line and column, shows the place, and proposes the nearest valid name; the set is then not made.
+    ``RuleSet.load(*paths)`` reads files, ``RuleSet.parse(text)`` a text; ``a.merge(b)`` is as if b's files had been loaded after a's; what
+    can't stand alone, such as an override, is parsed ``after`` what it changes. A mistake raises RuleError, which names file, line and
+    column, shows the place, and proposes the nearest valid name; the set is then not made.
     """
 
     rules: tuple[CheckedRule, ...]
@@ -52,11 +52,14 @@ class RuleSet:
         """An empty rule set."""
         self._fill((), (), _EMPTY, ())
 
-    def _fill(self, sources: tuple[Source, ...], results: tuple[Result, ...], compiled: Compiled, selections: tuple[_Selection, ...]) -> RuleSet:
+    def _fill(
+        self, sources: tuple[Source, ...], results: tuple[Result, ...], compiled: Compiled, selections: tuple[_Selection, ...],
+    ) -> RuleSet:
         rules = compiled.rules
         for selection in selections:
             rules = _apply(rules, selection)
-        for name, value in (("rules", rules), ("_sources", sources), ("_results", results), ("_compiled", compiled), ("_selections", selections)):
+        values = {"rules": rules, "_sources": sources, "_results": results, "_compiled": compiled, "_selections": selections}
+        for name, value in values.items():
             object.__setattr__(self, name, value)
         return self
 
@@ -70,15 +73,15 @@ class RuleSet:
 
     @classmethod
     def parse(cls, text: str, name: str = "<string>", *, after: RuleSet | None = None) -> RuleSet:
-        """Loads rules from a text: alone, or as if it were a file loaded after those of another set, so that it can use, append to and override
-        what is there. Raises RuleError.
+        """Loads rules from a text: alone, or as if it were a file loaded after those of another set, so that it can use, append to and
+        override what is there. Raises RuleError.
         """
         before = after or cls()
         return cls._build([*before._sources, given_text(text, name)], before._selections)
 
     def merge(self, other: RuleSet) -> RuleSet:
-        """These rules and then the other's, as if its files had been loaded after: it can append to, override and disable what is here. What
-        was selected in either is selected again, in that order. Raises RuleError.
+        """These rules and then the other's, as if its files had been loaded after: it can append to, override and disable what is here.
+        What was selected in either is selected again, in that order. Raises RuleError.
         """
         return self._build([*self._sources, *other._sources], self._selections + other._selections)
 
@@ -126,8 +129,9 @@ class RuleSet:
     def select(self, entries: Iterable[Mapping[str, Any]] = (), *, priority: str | int | None = None) -> RuleSet:
         """Enables and disables rules.
 
-        entries: those of falco.yaml's ``rules:``, in order: ``{"disable": {"rule": "Write*"}}``, ``{"enable": {"tag": "network"}}``; ``*`` in a
-        rule's name stands for any text. priority: rules less urgent than this (a name, or 0 Emergency … 7 Debug) are disabled. Raises ValueError.
+        entries: those of falco.yaml's ``rules:``, in order: ``{"disable": {"rule": "Write*"}}``, ``{"enable": {"tag": "network"}}``; ``*``
+        in a rule's name stands for any text. priority: rules less urgent than this (a name, or 0 Emergency … 7 Debug) are disabled.
+        Raises ValueError.
         """
         selections = [selection for entry in entries for selection in _read_selection(entry)]
         if priority is not None:
@@ -135,8 +139,9 @@ class RuleSet:
         return self._with(selections)
 
     def append_output(self, entries: Iterable[AppendOutput]) -> RuleSet:
-        """Adds to the outputs of the rules that the entries match (read_append_output makes them of falco.yaml's). Raises RuleError for a format
-        that can't be used.
+        """Adds to the outputs of the rules that the entries match (read_append_output makes them of falco.yaml's).
+
+        Raises RuleError for a format that can't be used.
         """
         return self._with([_Selection(append=tuple(entries))])
 
@@ -182,11 +187,15 @@ def _decoded(data: bytes) -> str:
 
 
 def given_text(text: str, name: str) -> _Given:
+    """A text under a name of its own."""
     return _Given(name, text)
 
 
 def load_all(given: Iterable[_Given | Source], stop: bool) -> tuple[list[Source], list[Result], Compiled, Problem | None]:
-    """Reads files in order into one collection and compiles it after each. The first mistake ends the file, and with ``stop`` everything."""
+    """Reads files in order into one collection and compiles it after each.
+
+    The first mistake ends the file, and with ``stop`` everything. Returns what was read, what came of it, and the first mistake.
+    """
     collection, compiler = Collection(), Compiler()
     sources: list[Source] = []
     results: list[Result] = []

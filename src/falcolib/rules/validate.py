@@ -10,8 +10,9 @@ from .ruleset import given_files, given_text, load_all
 
 
 def validate(*paths: str | os.PathLike[str]) -> dict[str, object]:
-    """Checks rule files, in order, as Falco's ``-V`` does: falco_load_results, with errors and warnings for each file. Files are read into one
-    collection, so one can use what another before it defines. Raises OSError for a file that can't be read.
+    """Checks rule files, in order, as Falco's ``-V`` does: falco_load_results, with errors and warnings for each file.
+
+    Files are read into one collection, so one can use what another before it defines. Raises OSError for a file that can't be read.
     """
     return load_results(load_all(given_files(paths), stop=False)[1])
 
