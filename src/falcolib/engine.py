@@ -90,6 +90,7 @@ class Engine:
         self._matching = matching
         self._limits = (threads, fds)
         self._stopping = False
+        self._reading: list[Source] = []
         self._alerts: dict[str, int] = {}
         self._core = _Core(matching, threads, fds)
         self.replace(rules)
@@ -110,7 +111,10 @@ class Engine:
 
         Raises CaptureError, after the alerts up to there, if a capture is damaged.
         """
-        self._stopping = False
+        self._stopping = False              # now and not at the first alert that is asked for: a stop() in between counts
+        return self._run(events)
+
+    def _run(self, events: Events) -> Iterator[Alert]:
         if isinstance(events, Source):
             yield from self._run_source(self._core, events)
             return
@@ -130,10 +134,14 @@ class Engine:
         Raises CaptureError if a capture is damaged.
         """
         self._stopping = False
+        return self._events(source)
+
+    def _events(self, source: Source) -> Iterator[Event]:
         core = self._core
         core.rewind()
+        self._reading.append(source)
         try:
-            for chunk in source.chunks():
+            for chunk in () if self._stopping else source.chunks():
                 core.push(chunk)
                 while not self._stopping and core.step():
                     yield core.current()
@@ -142,12 +150,16 @@ class Engine:
             if not self._stopping:
                 core.finish()
         finally:
+            self._reading.remove(source)
             source.close()
             core.serial += 1
 
     def stop(self) -> None:
-        """Ends a run soon: it returns after the alerts that were found. May be called from a signal handler or another thread."""
+        """Ends a run soon, also one that waits for its source: it returns after the alerts that were found. May be called from a signal
+        handler or another thread."""
         self._stopping = True
+        for source in tuple(self._reading):
+            source.close()
 
     def stats(self) -> Stats:
         """What has been done so far."""
@@ -169,8 +181,9 @@ class Engine:
 
     def _run_source(self, core: _Core, source: Source) -> Iterator[Alert]:
         core.rewind()
+        self._reading.append(source)
         try:
-            for chunk in source.chunks():
+            for chunk in () if self._stopping else source.chunks():
                 core.push(chunk)
                 while not self._stopping:
                     try:
@@ -186,6 +199,7 @@ class Engine:
             if not self._stopping:          # a source that was closed ends anywhere
                 core.finish()
         finally:
+            self._reading.remove(source)
             source.close()
 
     def _run_dicts(self, events: Iterable[Mapping[str, object]]) -> Iterator[Alert]:

@@ -116,9 +116,10 @@ def run_command(rules: tuple[str, ...], capture: str, options: tuple[str, ...]) 
     log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {capture}")
     severities: Counter[Priority] = Counter()
     failure: FalcolibError | None = None
-    with stop_on_signals(engine, source), progress(source):
+    alerts = engine.run(source)
+    with stop_on_signals(engine), progress(source):
         try:
-            for alert in engine.run(source):
+            for alert in alerts:
                 severities[alert.priority] += 1
                 print_alert(alert, settings.json_output)
         except FalcolibError as e:
@@ -159,12 +160,11 @@ def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float
 
 
 @contextlib.contextmanager
-def stop_on_signals(engine: Engine, source: Capture) -> Iterator[None]:
+def stop_on_signals(engine: Engine) -> Iterator[None]:
     """SIGINT and SIGTERM end the run, also where SIGINT was ignored at the start (a background job of a shell)."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         engine.stop()
-        source.close()
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
