@@ -6,6 +6,7 @@ One table holds which operators a type knows, one which inputs a transformer tak
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ _INTEGERS = {
     "ENUMFLAGS32": (32, False), "MODE": (32, False), "L4PROTO": (8, False), "SOCKFAMILY": (8, False),
 }
 _LIST_ELEMENTS = _STRINGS | _ADDRESSES | _NETS | {"UINT64", "RELTIME", "ABSTIME", "BOOL"}
+
+_hex = re.compile(r"[0-9a-fA-F]*")
 
 _EQUAL = frozenset({"exists", "=", "!="})
 _ORDER = frozenset({"<", "<=", ">", ">="})
@@ -300,7 +303,7 @@ def _bounded(text: str, used: int) -> None:
 
 def _integer(text: str, type_: str) -> int:
     """As C reads it: decimal, cut to the width of the type."""
-    body = text.strip(" \t\n\v\f\r")
+    body = text.lstrip(" \t\n\v\f\r")
     digits = body[1:] if body[:1] in ("+", "-") else body
     if not digits.isascii() or not digits.isdigit() or len(digits) > 4300:
         raise CheckError(f"error parsing number '{text}'")
@@ -315,12 +318,13 @@ def _port(text: str) -> int:
     if not text:
         return 0
     if text.isascii() and text.isdigit():
-        return int(text[-20:]) & 0xFFFF
-    for protocol in ("tcp", "udp"):
+        if len(text) < 20 and int(text) < 1 << 31:
+            return int(text) & 0xFFFF
+    else:
         try:
-            return socket.getservbyname(text, protocol)
+            return socket.getservbyname(text)
         except (OSError, UnicodeError, ValueError):
-            continue
+            pass
     raise CheckError(f"'{text}' is neither a port nor the name of a service")
 
 
@@ -360,11 +364,10 @@ def _literal(text: str, type_: str, op: str) -> Value:
     if type_ in _BYTES:
         data = text.encode("utf-8", "surrogateescape")
         if op in ("bcontains", "bstartswith"):
-            try:
-                data = bytes.fromhex(text)
-            except ValueError:
-                raise CheckError("filter error: bcontains and bstartswith operator support hex strings only") from None
-        _bounded(text, len(data))
+            if len(text) % 2 or not _hex.fullmatch(text):
+                raise CheckError("filter error: bcontains and bstartswith operator support hex strings only")
+            data = bytes.fromhex(text)
+        _bounded(text, len(data) + 1)
         return data
     if type_ in _INTEGERS:
         return _integer(text, type_)
@@ -385,27 +388,26 @@ def _literal(text: str, type_: str, op: str) -> Value:
 def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
     if left.is_list:
         known = _LIST_MODIFIED if modifier else _LIST_OPERATORS
-        if left.type not in _LIST_ELEMENTS or op not in known:
-            raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for list filters")
-        return
-    family = _family(left.type)
-    if family is None:
-        if op != "exists":
-            raise CheckError(f"filter error: '{op}' operator not supported for filters of type '{left.type}'")
-    elif op not in _OPERATORS[family]:
-        raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {family} filters")
+        what = "list"
+        known_here = left.type in _LIST_ELEMENTS and op in known
+    else:
+        family = _family(left.type)
+        what = family or f"'{left.type}'"
+        known_here = op == "exists" if family is None else op in _OPERATORS[family]
+    if not known_here:
+        raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {what} filters")
 
 
 def _check_other(left: _Typed, right: _Typed, op: str) -> None:
     """Whether two fields can be compared."""
+    if op in ("pmatch", "regex"):
+        raise CheckError(f"operator '{op}' doesn't support right-hand side fields")
     if left.type in _NETS:
         raise CheckError(f"field type '{left.type}' doesn't support right-hand side fields")
     if isinstance(left.slot, FieldSlot) and "NO_RHS" in left.slot.info.flags:
         raise CheckError(f"field '{left.name}' doesn't support right-hand side fields")
     if isinstance(right.slot, FieldSlot) and "NO_RHS" in right.slot.info.flags:
         raise CheckError(f"field '{right.name}' can't be used as a right-hand side field")
-    if op in ("pmatch", "regex"):
-        raise CheckError(f"operator '{op}' doesn't support right-hand side fields")
     if left.type != right.type:
         raise CheckError(f"field '{left.name}' has type '{left.type}' while the right-hand side field '{right.name}' has incompatible type "
                          f"'{right.type}'")
