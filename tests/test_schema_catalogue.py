@@ -34,8 +34,9 @@ class TestFields:
 
     @pytest.mark.parametrize("width", [1, 80, 200])
     def test_text_fits_the_terminal(self, width: int) -> None:
-        longest = max(len(f.name) + len(f.type) + len(" list") for f in schema.FIELDS)
-        assert max(map(len, list_fields(width=width).splitlines())) <= max(width, longest + 36)
+        columns = max(len(f.name) + len(f.type) + len(" list") for f in schema.FIELDS) + 6
+        word = max(len(word) for f in schema.FIELDS for word in f.description.split())
+        assert max(map(len, list_fields(width=width).splitlines())) <= max(width, columns + max(word, 30))
 
     @pytest.mark.parametrize("hidden", ["evt.latency", "evt.dir", "evt.buflen.in", "util.cnt", "evt.outputtime"])
     def test_hidden_and_deprecated_fields_are_left_out(self, hidden: str) -> None:
