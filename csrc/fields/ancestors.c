@@ -47,7 +47,7 @@ static bool comm_of(const struct fl_view *view, struct fl_thread *thread, struct
 static bool pid_of(const struct fl_view *view, struct fl_thread *thread, struct fl_value *out)
 {
     (void)view;
-    return fl_set_i64(out, thread->pid);
+    return thread->pid != -1 && fl_set_i64(out, thread->pid);
 }
 
 static bool args_of(const struct fl_view *view, struct fl_thread *thread, struct fl_value *out)

@@ -32,13 +32,25 @@ bool fl_result(const struct fl_view *view, int64_t *result)
 
 /* ---- the type ---- */
 
-/* A generic event is named after its system call; the number of a call that the schema doesn't know is all there is of it. */
+const char *fl_syscall_name(unsigned id) { return id < FL_SC_LIMIT ? fl_syscalls[id].name : NULL; }
+
+/* By the kernel's number: recorders that didn't know a call left its portable id 0. Captures don't tell the machine; they are taken to be
+ * of the most common one. */
+static const char *native_name(unsigned number)
+{
+    for (unsigned id = 0; id < FL_SC_LIMIT; id++)
+        if (fl_syscalls[id].name && fl_syscalls[id].x86_64 == (int)number)
+            return fl_syscalls[id].name;
+    return "unknown";
+}
+
+/* A generic event is named after its system call. */
 static bool type_name(const struct fl_view *view, struct fl_value *out)
 {
     const struct fl_event *ev = view->ev;
     if (is_generic(view)) {
         unsigned id = fl_param_u16(ev, FL_P(GENERIC_X, ID));
-        return fl_set_lit(out, id < FL_SC_LIMIT && fl_syscalls[id].name ? fl_syscalls[id].name : "unknown");
+        return fl_set_lit(out, id && fl_syscall_name(id) ? fl_syscall_name(id) : native_name(fl_param_u16(ev, FL_P(GENERIC_X, nativeID))));
     }
     if (ev->type == FL_EV_ASYNCEVENT_E)
         return fl_set_slice(out, fl_param_text(ev, FL_P(ASYNCEVENT_E, name)));

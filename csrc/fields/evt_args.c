@@ -272,6 +272,9 @@ static void put_value(struct fl_text *text, const struct param *p)
     case FL_T_SIGSET:
         put_sigset(text, p);
         break;
+    case FL_T_ABSTIME:
+        fl_text_time(text, number(p), FL_DATE | FL_NANOSECONDS);
+        break;
     default:
         put_unsigned(text, p);
     }
@@ -409,12 +412,10 @@ static void put_meaning(struct fl_text *text, const struct param *p)
         if (fl_signal_name((unsigned)number(p)))
             fl_text_lit(text, fl_signal_name((unsigned)number(p)));
         break;
-    case FL_T_SYSCALLID: {
-        uint64_t id = number(p);
-        if (id < FL_SC_LIMIT && fl_syscalls[id].name)
-            fl_text_lit(text, fl_syscalls[id].name);
+    case FL_T_SYSCALLID:
+        if (fl_syscall_name((unsigned)number(p)))
+            fl_text_lit(text, fl_syscall_name((unsigned)number(p)));
         break;
-    }
     case FL_T_UID:
         put_user(text, p);
         break;

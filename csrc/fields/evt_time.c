@@ -8,32 +8,34 @@
 
 #define SECOND 1000000000ull
 
-enum { DATE = 1, NANOSECONDS = 2 };
-
-/* HH:MM:SS in the local time zone, after the date and before .nnnnnnnnn if asked for. */
-static bool local_time(const struct fl_view *view, unsigned parts, struct fl_value *out)
+void fl_text_time(struct fl_text *text, uint64_t ns, unsigned parts)
 {
-    time_t seconds = (time_t)(view->ev->ts / SECOND);
+    time_t seconds = (time_t)(ns / SECOND);
     struct tm tm;
     char s[64];
     if (!localtime_r(&seconds, &tm))
-        return false;
+        return;
+    fl_text_put(text, s, strftime(s, sizeof s, parts & FL_DATE ? "%Y-%m-%d %H:%M:%S" : "%H:%M:%S", &tm));
+    if (parts & FL_NANOSECONDS) {
+        fl_text_char(text, '.');
+        fl_text_padded(text, ns % SECOND, 9);
+    }
+}
+
+static bool local_time(const struct fl_view *view, unsigned parts, struct fl_value *out)
+{
     struct fl_text text;
     fl_text_begin(&text, view);
-    fl_text_put(&text, s, strftime(s, sizeof s, parts & DATE ? "%Y-%m-%d %H:%M:%S" : "%H:%M:%S", &tm));
-    if (parts & NANOSECONDS) {
-        fl_text_char(&text, '.');
-        fl_text_padded(&text, view->ev->ts % SECOND, 9);
-    }
+    fl_text_time(&text, view->ev->ts, parts);
     return fl_text_end(&text, out);
 }
 
 EXTRACT(evt_num) { return fl_set_u64(out, view->ev->num); }
-EXTRACT(evt_time) { return local_time(view, NANOSECONDS, out); }
+EXTRACT(evt_time) { return local_time(view, FL_NANOSECONDS, out); }
 EXTRACT(evt_time_s) { return local_time(view, 0, out); }
-EXTRACT(evt_datetime) { return local_time(view, DATE | NANOSECONDS, out); }
-EXTRACT(evt_datetime_s) { return local_time(view, DATE, out); }
-EXTRACT(evt_outputtime) { return local_time(view, NANOSECONDS, out); }
+EXTRACT(evt_datetime) { return local_time(view, FL_DATE | FL_NANOSECONDS, out); }
+EXTRACT(evt_datetime_s) { return local_time(view, FL_DATE, out); }
+EXTRACT(evt_outputtime) { return local_time(view, FL_NANOSECONDS, out); }
 
 EXTRACT(evt_time_iso8601)
 {

@@ -34,7 +34,10 @@ void fl_text_oct(struct fl_text *text, uint64_t value);
 void fl_text_padded(struct fl_text *text, uint64_t value, unsigned digits);
 void fl_text_ipv4(struct fl_text *text, const uint8_t *addr);
 void fl_text_ipv6(struct fl_text *text, const uint8_t *addr);
-/* NUL-separated texts joined by `separator`; a NUL at the very end separates nothing. */
+enum { FL_DATE = 1, FL_NANOSECONDS = 2 };
+/* A time in the local zone: HH:MM:SS; after the date, or before .nnnnnnnnn, if asked for. */
+void fl_text_time(struct fl_text *text, uint64_t ns, unsigned parts);
+/* NUL-separated texts joined by `separator`. */
 void fl_text_joined(struct fl_text *text, const char *s, size_t len, char separator);
 bool fl_text_end(struct fl_text *text, struct fl_value *out);       /* false: absent */
 
@@ -42,7 +45,7 @@ static inline void fl_text_char(struct fl_text *text, char c) { fl_text_put(text
 static inline void fl_text_lit(struct fl_text *text, const char *s) { fl_text_put(text, s, strlen(s)); }
 static inline void fl_text_str(struct fl_text *text, const struct fl_str *s) { fl_text_put(text, s->data, s->len); }
 
-/* A text of NUL-separated texts, one at a time: false when none is left. *at starts at 0. */
+/* NUL-separated texts, one at a time: false when none is left. *at starts at 0. The empty text has none. */
 bool fl_next_text(const char *s, uint32_t len, uint32_t *at, struct fl_slice *out);
 
 static inline bool fl_set_lit(struct fl_value *v, const char *s) { return fl_set_str(v, s, (uint32_t)strlen(s)); }
@@ -72,6 +75,7 @@ bool fl_result(const struct fl_view *view, int64_t *result);
 /* "ENOENT" of 2; NULL if there is no such error. */
 const char *fl_errno_name(int64_t number);
 const char *fl_signal_name(unsigned number);
+const char *fl_syscall_name(unsigned id);                           /* by the portable id */
 
 /* ---- the thread ---- */
 

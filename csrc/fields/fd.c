@@ -172,7 +172,8 @@ EXTRACT(fd_typechar)
     const struct fl_fd *fd = fl_fd_of(view);
     if (!has_fd(view))
         return false;
-    unsigned param, type = fd ? fd->type : raw_name_of_event(view, &param) ? FL_FD_FILE : FL_FD_UNKNOWN;
+    bool openat = view->ev->type == FL_EV_OPENAT_2_X || view->ev->type == FL_EV_OPENAT2_X;
+    unsigned type = fd ? fd->type : openat ? FL_FD_FILE : FL_FD_UNKNOWN;        /* what failed to open would have been a file */
     return fl_set_str(out, type < KINDS && kinds[type].letter ? &kinds[type].letter : "o", 1);
 }
 

@@ -46,12 +46,12 @@ static bool port(const struct fl_view *view, enum end end, struct fl_value *out)
     return fd && port_of(fd, end, &number) && fl_set_u64(out, number);
 }
 
-/* The number as text: names of services are not looked up. A listening socket has neither end. */
+/* The number as text: names of services are not looked up. A socket that isn't a connection of the network has empty ones. */
 static bool proto(const struct fl_view *view, enum end end, struct fl_value *out)
 {
-    const struct fl_fd *fd = sided(view);
+    const struct fl_fd *fd = fl_fd_of(view);
     uint16_t number;
-    if (!fd)
+    if (!fd || fd->role == FL_ROLE_NONE)
         return false;
     if (!is_connection(fd))
         return fl_set_lit(out, "");
@@ -68,8 +68,14 @@ EXTRACT(fd_cnet) { return addr(view, CLIENT, FL_NET, out); }
 EXTRACT(fd_snet) { return addr(view, SERVER, FL_NET, out); }
 EXTRACT(fd_cport) { return port(view, CLIENT, out); }
 EXTRACT(fd_sport) { return port(view, SERVER, out); }
-EXTRACT(fd_cproto) { return proto(view, CLIENT, out); }
-EXTRACT(fd_sproto) { return proto(view, SERVER, out); }
+EXTRACT(fd_sproto) { return sided(view) && proto(view, SERVER, out); }
+
+/* A unix socket's client has a port: the empty one. */
+EXTRACT(fd_cproto)
+{
+    const struct fl_fd *fd = fl_fd_of(view);
+    return fd && fd->type == FL_FD_UNIX_SOCK ? fl_set_lit(out, "") : proto(view, CLIENT, out);
+}
 
 /* ---- local and remote: the client's end is local if its address is this machine's, else the server's is ---- */
 

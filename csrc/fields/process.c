@@ -81,14 +81,16 @@ EXTRACT(proc_cwd)
     return thread && fl_set_interned(out, fl_thread_main(thread)->cwd);
 }
 
+/* An id of a namespace that isn't known is -1. */
+static bool set_id(struct fl_value *out, int64_t id) { return id != -1 && fl_set_i64(out, id); }
+
 NUMBER_OF_THREAD(proc_pid, fl_set_i64, thread->pid)
-NUMBER_OF_THREAD(proc_vpid, fl_set_i64, thread->vpid)
+NUMBER_OF_THREAD(proc_vpid, set_id, thread->vpid)
 NUMBER_OF_THREAD(proc_sid, fl_set_i64, thread->sid)
 NUMBER_OF_THREAD(proc_vpgid, fl_set_i64, thread->vpgid)
 NUMBER_OF_THREAD(proc_pgid, fl_set_i64, thread->pgid)
 NUMBER_OF_THREAD(proc_tty, fl_set_u64, thread->tty)
-NUMBER_OF_THREAD(thread_tid, fl_set_i64, thread->tid)
-NUMBER_OF_THREAD(thread_vtid, fl_set_i64, thread->vtid)
+NUMBER_OF_THREAD(thread_vtid, set_id, thread->vtid)
 NUMBER_OF_THREAD(thread_ismain, fl_set_bool, thread->tid == thread->pid)
 NUMBER_OF_THREAD(proc_is_sid_leader, fl_set_bool, thread->sid == thread->vpid)
 NUMBER_OF_THREAD(proc_is_vpgid_leader, fl_set_bool, thread->vpgid == thread->vpid)
@@ -98,17 +100,19 @@ NUMBER_OF_THREAD(proc_is_exe_upper_layer, fl_set_bool, thread->exe_upper_layer)
 NUMBER_OF_THREAD(proc_is_exe_lower_layer, fl_set_bool, thread->exe_lower_layer)
 NUMBER_OF_THREAD(proc_is_exe_from_memfd, fl_set_bool, thread->exe_from_memfd)
 
+/* The event tells it also where the thread isn't known. */
+EXTRACT(thread_tid) { return fl_set_i64(out, view->ev->tid); }
+
 EXTRACT(proc_ppid)
 {
-    const struct fl_thread *thread = fl_thread_of(view);
-    int64_t ptid = thread ? fl_thread_main(thread)->ptid : 0;
-    return ptid > 0 && fl_set_i64(out, ptid);
+    const struct fl_thread *parent = parent_of(view);
+    return parent && fl_set_i64(out, parent->pid);
 }
 
 EXTRACT(proc_pvpid)
 {
     const struct fl_thread *parent = parent_of(view);
-    return parent && fl_set_i64(out, parent->vpid);
+    return parent && set_id(out, parent->vpid);
 }
 
 EXTRACT(thread_nametid)
@@ -188,25 +192,22 @@ EXTRACT(proc_cmdlenargs) { return count_args(view, true, out); }
 
 /* ---- leaders of the session and of the process groups ---- */
 
-/* The leader is the process of that id where ids are the host's; one that is gone, or has its id from a pid namespace, is taken to be the
- * oldest ancestor with the same id. */
-static struct fl_thread *leader(const struct fl_view *view, int64_t (*id_of)(const struct fl_thread *), bool host_ids)
+/* The leader is the process of that id where ids are the host's. One that is gone, or has its id from a pid namespace, is taken to be the
+ * oldest of the ancestors with the same id; if no ancestor has it, or the id isn't known (-1), its names are empty. */
+static const struct fl_thread *leader(const struct fl_view *view, int64_t id, int64_t (*id_of)(const struct fl_thread *), bool host_ids)
 {
-    struct fl_thread *thread = fl_thread_of(view);
-    if (!thread)
-        return NULL;
-    int64_t id = id_of(thread);
-    if (host_ids || !fl_in_pidns(thread)) {
-        struct fl_thread *found = fl_thread_find(view->state, id);
-        if (found)
-            return found;
-    }
-    struct fl_thread *oldest = fl_thread_main(thread), *ancestor;
+    struct fl_thread *thread = fl_thread_of(view), *found = NULL, *ancestor;
     struct fl_lineage lineage;
-    fl_lineage_of(&lineage, view, oldest);
+    if (id == -1)
+        return NULL;
+    if (host_ids || !fl_in_pidns(thread))
+        found = fl_thread_find(view->state, id);
+    if (found)
+        return found;
+    fl_lineage_of(&lineage, view, fl_thread_main(thread));
     while ((ancestor = fl_lineage_next(&lineage)) && id_of(ancestor) == id)
-        oldest = ancestor;
-    return oldest;
+        found = ancestor;
+    return found;
 }
 
 static int64_t sid_of(const struct fl_thread *thread) { return thread->sid; }
@@ -216,8 +217,11 @@ static int64_t pgid_of(const struct fl_thread *thread) { return thread->pgid; }
 #define TEXT_OF_LEADER(id, id_of, host_ids, member) \
     EXTRACT(id) \
     { \
-        const struct fl_thread *thread = leader(view, id_of, host_ids); \
-        return thread && fl_set_interned(out, thread->member); \
+        const struct fl_thread *thread = fl_thread_of(view); \
+        if (!thread) \
+            return false; \
+        thread = leader(view, id_of(thread), id_of, host_ids); \
+        return thread ? fl_set_interned(out, thread->member) : fl_set_lit(out, ""); \
     }
 
 TEXT_OF_LEADER(proc_sname, sid_of, false, comm)
@@ -226,21 +230,9 @@ TEXT_OF_LEADER(proc_sid_exepath, sid_of, false, exepath)
 TEXT_OF_LEADER(proc_vpgid_name, vpgid_of, false, comm)
 TEXT_OF_LEADER(proc_vpgid_exe, vpgid_of, false, exe)
 TEXT_OF_LEADER(proc_vpgid_exepath, vpgid_of, false, exepath)
-
-/* The host's process group is unknown (-1) where the capture doesn't record it: then its leader is the empty text. */
-#define TEXT_OF_GROUP(id, member) \
-    EXTRACT(id) \
-    { \
-        const struct fl_thread *thread = fl_thread_of(view); \
-        if (thread && thread->pgid == -1) \
-            return fl_set_lit(out, ""); \
-        thread = leader(view, pgid_of, true); \
-        return thread && fl_set_interned(out, thread->member); \
-    }
-
-TEXT_OF_GROUP(proc_pgid_name, comm)
-TEXT_OF_GROUP(proc_pgid_exe, exe)
-TEXT_OF_GROUP(proc_pgid_exepath, exepath)
+TEXT_OF_LEADER(proc_pgid_name, pgid_of, true, comm)
+TEXT_OF_LEADER(proc_pgid_exe, pgid_of, true, exe)
+TEXT_OF_LEADER(proc_pgid_exepath, pgid_of, true, exepath)
 
 /* ---- times: a time of 0 isn't known ---- */
 
@@ -249,14 +241,13 @@ static bool set_known(struct fl_value *out, uint64_t time) { return time && fl_s
 EXTRACT(proc_pid_ts)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    return thread && set_known(out, fl_thread_main(thread)->clone_ts);
+    return thread && set_known(out, thread->clone_ts);
 }
 
 EXTRACT(proc_duration)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    uint64_t start = thread ? fl_thread_main(thread)->clone_ts : 0;
-    return start && fl_set_u64(out, view->ev->ts - start);
+    return thread && thread->clone_ts && fl_set_u64(out, view->ev->ts - thread->clone_ts);
 }
 
 EXTRACT(proc_ppid_ts)

@@ -38,7 +38,7 @@ EXTRACT(thread_cap_effective) { return fl_thread_of(view) && names_of(view, fl_t
 EXTRACT(thread_cgroups)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    if (!thread)
+    if (!thread || !thread->cgroups->len)
         return false;
     struct fl_text text;
     fl_text_begin(&text, view);
@@ -97,13 +97,13 @@ EXTRACT(thread_cpu) { return cpu(view, out); }
 EXTRACT(thread_cpu_user) { return cpu(view, out); }
 EXTRACT(thread_cpu_system) { return cpu(view, out); }
 
-/* ---- memory: the process's is its main thread's ---- */
+/* ---- memory ---- */
 
 #define MEMORY(id, member, factor) \
     EXTRACT(id) \
     { \
         const struct fl_thread *thread = fl_thread_of(view); \
-        return thread && fl_set_u64(out, (uint64_t)fl_thread_main(thread)->member * (factor)); \
+        return thread && fl_set_u64(out, (uint64_t)thread->member * (factor)); \
     }
 
 /* Only of the main thread, so that a sum over threads counts it once. */

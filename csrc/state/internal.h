@@ -74,6 +74,7 @@ struct fl_state {
 
     struct fl_map threads, groups;      /* by tid, by pid */
     struct fl_thread *last;             /* the thread found last, or NULL */
+    struct fl_map containers;           /* by the interned short id */
     struct fl_map users, user_groups;   /* by id, of the host */
     struct fl_interface *interfaces;
     uint32_t ninterfaces;
@@ -152,6 +153,9 @@ void fl_user_remove(struct fl_state *state, uint32_t uid);
 void fl_grp_set(struct fl_state *state, uint32_t gid, struct fl_slice name);
 void fl_grp_remove(struct fl_state *state, uint32_t gid);
 void fl_users_clear(struct fl_state *state);
+
+/* metadata.c */
+void fl_containers_clear(struct fl_state *state);
 
 /* paths.c */
 bool fl_is_mapped(const uint8_t *addr);                        /* an IPv4 address in an IPv6 one (its last 4 bytes) */

@@ -81,6 +81,7 @@ void fl_state_reset(struct fl_state *state)
     state->exiting = state->closing = false;
     fl_threads_clear(state);
     fl_users_clear(state);
+    fl_containers_clear(state);
     fl_set_str(state, &state->hostname, NULL);
     fl_set_str(state, &state->cgroups_seen, NULL);
     fl_set_str(state, &state->cgroups_container, NULL);

@@ -104,6 +104,18 @@ struct fl_group {
 struct fl_user { uint32_t uid, gid; struct fl_str *name, *home, *shell; };
 struct fl_grp { uint32_t gid; struct fl_str *name; };
 
+#define FL_SHORT_ID 12          /* characters of a container's id as it is shown */
+
+/* What an event told of a container; texts are never NULL. */
+struct fl_container {
+    struct fl_str *id;          /* short */
+    const char *type;
+    struct fl_str *full_id, *name, *image, *image_id, *repository, *tag, *digest, *ip, *cni_json, *sandbox_id;
+    struct fl_str *labels, *sandbox_labels;     /* name, value, name, value: NUL-separated */
+    struct fl_str *mounts;      /* source, destination, mode, writable, propagation of each: NUL-separated */
+    bool privileged, host_pid, host_network, host_ipc, is_sandbox;
+};
+
 struct fl_state_limits {
     uint32_t threads;           /* entries; 0 = 262144 */
     uint32_t fds;               /* entries of one descriptor table; 0 = 4096 */
@@ -122,6 +134,7 @@ struct fl_now {
     struct fl_fd *fd;           /* NULL: the event has no descriptor, or it isn't known */
     int64_t fd_num;             /* lastevent_fd: the number that the event names, also if fd is NULL; -1 = none */
     bool fd_name_changed;
+    const struct fl_container *container;       /* that the event tells of; NULL: none */
     int64_t error;              /* the negative result of the call; 0 */
 };
 
@@ -156,6 +169,7 @@ uint32_t fl_fds_count(const struct fl_fds *fds);
 void fl_fds_each(const struct fl_fds *fds, void (*visit)(const struct fl_fd *fd, void *context), void *context);
 const struct fl_user *fl_user_find(const struct fl_state *state, uint32_t uid);
 const struct fl_grp *fl_grp_find(const struct fl_state *state, uint32_t gid);
+const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id);   /* full or short */
 bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6);
 uint64_t fl_boot_ts(const struct fl_state *state);
 struct fl_str *fl_hostname(const struct fl_state *state);                          /* of the capture's machine block; may be NULL */

@@ -40,6 +40,8 @@ fl_transition fl_clone, fl_execve, fl_procexit;
 fl_transition fl_chdir, fl_fchdir, fl_getcwd, fl_chroot, fl_setuid, fl_setgid, fl_setresuid, fl_setresgid, fl_setreuid, fl_setregid;
 fl_transition fl_setsid, fl_capset, fl_unshare, fl_setns, fl_prctl, fl_rlimit, fl_prlimit, fl_memory, fl_switch;
 fl_transition fl_useradded, fl_userdeleted, fl_groupadded, fl_groupdeleted;
+/* metadata.c */
+fl_transition fl_container_json, fl_asyncevent;
 /* file.c */
 fl_transition fl_store_enter, fl_open, fl_openat, fl_openat2, fl_creat, fl_open_by_handle_at, fl_close, fl_close_range;
 fl_transition fl_dup, fl_dup3, fl_fcntl, fl_pipe, fl_pipe2, fl_eventfd, fl_eventfd2, fl_signalfd, fl_signalfd4, fl_timerfd_create;

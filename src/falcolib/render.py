@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
@@ -59,6 +59,14 @@ def _number(info: FieldInfo, value: int) -> Native:
     return value
 
 
+def _joined(texts: Iterable[str]) -> str | None:
+    """The values of a process's ancestors; blanks only between what is there, None if nothing is."""
+    line = ""
+    for item in texts:
+        line = f"{line} {item}" if line else item
+    return line or None
+
+
 def _address(raw: bytes) -> str:
     return str(IPv4Address(raw)) if len(raw) == 4 else _ipv6(raw)
 
@@ -97,7 +105,7 @@ def native(info: FieldInfo, raw: Raw, event_time: int) -> Native:
         return None
     if isinstance(raw, list):
         items = [native(info, item, event_time) for item in raw]
-        return items if "LIST" in info.flags else " ".join(text(info, item) for item in items).lstrip()
+        return items if "LIST" in info.flags else _joined(text(info, item) for item in items)
     if isinstance(raw, bool | float):
         return raw
     if isinstance(raw, int):
