@@ -37,7 +37,7 @@ void fl_text_ipv6(struct fl_text *text, const uint8_t *addr);
 enum { FL_DATE = 1, FL_NANOSECONDS = 2 };
 /* A time in the local zone: HH:MM:SS; after the date, or before .nnnnnnnnn, if asked for. */
 void fl_text_time(struct fl_text *text, uint64_t ns, unsigned parts);
-/* NUL-separated texts joined by `separator`. */
+/* Texts with a NUL after each (the last may lack it), joined by `separator`. */
 void fl_text_joined(struct fl_text *text, const char *s, size_t len, char separator);
 bool fl_text_end(struct fl_text *text, struct fl_value *out);       /* false: absent */
 
@@ -45,7 +45,7 @@ static inline void fl_text_char(struct fl_text *text, char c) { fl_text_put(text
 static inline void fl_text_lit(struct fl_text *text, const char *s) { fl_text_put(text, s, strlen(s)); }
 static inline void fl_text_str(struct fl_text *text, const struct fl_str *s) { fl_text_put(text, s->data, s->len); }
 
-/* NUL-separated texts, one at a time: false when none is left. *at starts at 0. The empty text has none. */
+/* Texts with a NUL after each (the last may lack it), one at a time: false when none is left. *at starts at 0. */
 bool fl_next_text(const char *s, uint32_t len, uint32_t *at, struct fl_slice *out);
 
 static inline bool fl_set_lit(struct fl_value *v, const char *s) { return fl_set_str(v, s, (uint32_t)strlen(s)); }

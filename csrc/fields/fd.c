@@ -143,6 +143,8 @@ EXTRACT(fd_filename)
     const char *name = fd->name->data, *slash = memrchr(name, '/', fd->name->len);
     if (!slash)
         return fl_set_lit(out, "/");
+    if (slash + 1 == name + fd->name->len)
+        return fl_set_interned(out, fd->name);
     return fl_set_str(out, slash + 1, (uint32_t)(name + fd->name->len - slash - 1));
 }
 

@@ -74,7 +74,7 @@ EXTRACT(fd_sproto) { return sided(view) && proto(view, SERVER, out); }
 EXTRACT(fd_cproto)
 {
     const struct fl_fd *fd = fl_fd_of(view);
-    return fd && fd->type == FL_FD_UNIX_SOCK ? fl_set_lit(out, "") : proto(view, CLIENT, out);
+    return fd && fd->type == FL_FD_UNIX_SOCK && fd->role != FL_ROLE_NONE ? fl_set_lit(out, "") : proto(view, CLIENT, out);
 }
 
 /* ---- local and remote: the client's end is local if its address is this machine's, else the server's is ---- */

@@ -108,6 +108,42 @@ static bool paths_of(unsigned type, struct paths *paths)
 
 static bool is_open(unsigned type) { return type == FL_EV_OPEN_X || type == FL_EV_OPENAT_2_X || type == FL_EV_OPENAT2_X; }
 
+static bool unknown(const struct fl_view *view, struct fl_slice name, struct fl_value *out)
+{
+    struct fl_text text;
+    fl_text_begin(&text, view);
+    fl_text_lit(&text, "<UNKNOWN>");
+    fl_text_put(&text, name.data, name.len);
+    return fl_text_end(&text, out);
+}
+
+/* Whether it is known what a relative path starts from. Besides the working directory that is a descriptor known to be a directory; the
+ * target of a symbolic link made relative to a descriptor belongs to neither. */
+static bool has_base(const struct fl_view *view, unsigned i)
+{
+    if (view->ev->type == FL_EV_SYMLINKAT_X && i == FL_P(SYMLINKAT_X, target))
+        return false;
+    int at = fl_info(view)->params[i].at;
+    int64_t dir = at >= 0 ? fl_param_i64(view->ev, (unsigned)at) : FL_AT_FDCWD;
+    const struct fl_fds *fds = fl_thread_of(view) ? fl_thread_fds(fl_thread_of(view)) : NULL;
+    const struct fl_fd *fd = fds && dir >= 0 ? fl_fd_find(fds, dir) : NULL;
+    return dir == FL_AT_FDCWD || (fd && fd->type == FL_FD_DIRECTORY);
+}
+
+static bool resolved(const struct fl_view *view, unsigned i, struct fl_value *out)
+{
+    struct fl_slice name = fl_param_text(view->ev, i), path;
+    bool relative = name.len && name.data[0] != '/';
+    if (is_open(view->ev->type) && relative) {
+        /* what was opened is known by its descriptor */
+        const struct fl_fd *fd = fl_fd_of(view);
+        return fd ? fl_set_interned(out, fd->name) : fl_set_lit(out, "<UNKNOWN>");
+    }
+    if (relative && !has_base(view, i))
+        return unknown(view, name, out);
+    return fl_param_path(view, i, &path) && fl_set_slice(out, path);
+}
+
 static bool fs_path(const struct fl_view *view, enum role role, bool raw, struct fl_value *out)
 {
     const struct fl_event *ev = view->ev;
@@ -123,10 +159,7 @@ static bool fs_path(const struct fl_view *view, enum role role, bool raw, struct
     unsigned i = paths.param[role];
     if (i == NONE || !fl_param_present(ev, i))
         return false;
-    if (raw)
-        return fl_set_slice(out, fl_param_text(ev, i));
-    struct fl_slice path;
-    return fl_param_path(view, i, &path) && fl_set_slice(out, path);
+    return raw ? fl_set_slice(out, fl_param_text(ev, i)) : resolved(view, i, out);
 }
 
 EXTRACT(fs_path_name) { return fs_path(view, NAME, false, out); }

@@ -75,7 +75,7 @@ void fl_text_ipv6(struct fl_text *text, const uint8_t *addr)
 
 bool fl_next_text(const char *s, uint32_t len, uint32_t *at, struct fl_slice *out)
 {
-    if (*at > len || !len)
+    if (*at >= len)
         return false;
     out->data = s + *at;
     out->len = (uint32_t)strnlen(out->data, len - *at);
@@ -85,6 +85,8 @@ bool fl_next_text(const char *s, uint32_t len, uint32_t *at, struct fl_slice *ou
 
 void fl_text_joined(struct fl_text *text, const char *s, size_t len, char separator)
 {
+    if (len && s[len - 1] == '\0')
+        len--;
     if (len > text->room - text->len) {
         text->full = true;
         return;

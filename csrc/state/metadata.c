@@ -82,13 +82,7 @@ static char *put_value(char *to, struct fl_json value)
     return to;
 }
 
-/* Texts between which there is a NUL, from texts after which there is one. */
-static struct fl_str *list(struct fl_state *state, const char *from, const char *to)
-{
-    return fl_str_get(state->strings, from, to > from ? (size_t)(to - from) - 1 : 0);
-}
-
-/* Names and values of an object. */
+/* Names and values of an object, a NUL after each. */
 static struct fl_str *pairs_of(struct fl_state *state, struct fl_json object, const char *name, char *room)
 {
     struct fl_json pairs, key, value;
@@ -101,10 +95,10 @@ static struct fl_str *pairs_of(struct fl_state *state, struct fl_json object, co
         to = put_value(to, key);
         to = put_value(to, value);
     }
-    return list(state, room, to);
+    return fl_str_get(state->strings, room, (size_t)(to - room));
 }
 
-/* Source, destination, mode, "true" or "false" for writable, propagation of each mount. */
+/* Source, destination, mode, "true" or "false" for writable, propagation of each mount, a NUL after each. */
 static struct fl_str *mounts_of(struct fl_state *state, struct fl_json object, char *room)
 {
     static const char *const members[] = {"Source", "Destination", "Mode", "RW", "Propagation"};
@@ -122,7 +116,7 @@ static struct fl_str *mounts_of(struct fl_state *state, struct fl_json object, c
                 *to++ = '\0';
         }
     }
-    return list(state, room, to);
+    return fl_str_get(state->strings, room, (size_t)(to - room));
 }
 
 static const char *type_of(struct fl_json object)

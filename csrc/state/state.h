@@ -111,8 +111,8 @@ struct fl_container {
     struct fl_str *id;          /* short */
     const char *type;
     struct fl_str *full_id, *name, *image, *image_id, *repository, *tag, *digest, *ip, *cni_json, *sandbox_id;
-    struct fl_str *labels, *sandbox_labels;     /* name, value, name, value: NUL-separated */
-    struct fl_str *mounts;      /* source, destination, mode, writable, propagation of each: NUL-separated */
+    struct fl_str *labels, *sandbox_labels;     /* name, value, name, value: a NUL after each */
+    struct fl_str *mounts;      /* source, destination, mode, writable, propagation of each: a NUL after each */
     bool privileged, host_pid, host_network, host_ipc, is_sandbox;
 };
 
