@@ -58,7 +58,7 @@ typedef struct {
 } fl_engine_options;
 
 typedef struct {
-    uint64_t bytes, blocks, records, events, converted, stored, dropped, unknown;
+    uint64_t bytes, blocks, records, events, converted, stored, dropped, unknown, evicted, skipped_blocks, sections;
     uint64_t evaluated;         /* events that the program was run on */
     uint64_t matches;
     uint64_t threads, threads_added, threads_removed, threads_refused, fds_added, fds_removed, fds_refused;

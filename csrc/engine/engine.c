@@ -304,7 +304,8 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
     struct fl_state_stats s = fl_state_get_stats(e->state);
     return (fl_engine_stats){
         .bytes = r.bytes, .blocks = r.blocks, .records = r.records, .events = r.events, .converted = r.converted, .stored = r.stored,
-        .dropped = r.dropped, .unknown = r.unknown, .evaluated = e->evaluated, .matches = e->matches, .threads = s.threads,
+        .dropped = r.dropped, .unknown = r.unknown, .evicted = r.evicted, .skipped_blocks = r.skipped_blocks, .sections = r.sections,
+        .evaluated = e->evaluated, .matches = e->matches, .threads = s.threads,
         .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
         .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
         .fd_lookups_failed = s.fd_lookups_failed, .last_ts = e->last_ts,

@@ -34,7 +34,8 @@ class Stats:
 
     bytes: of uncompressed capture; records: as stored, events: as delivered, after conversion; evaluated: events on which the program
     ran; converted, stored (enter events kept for their exit), dropped (unused types), unknown (types newer than ours): records;
-    last_time: ns since the epoch.
+    evicted: stored enter events that were given up, too many or too long; skipped_blocks: of unknown types; sections: captures, as
+    several may be concatenated; last_time: ns since the epoch.
     """
 
     bytes: int = 0
@@ -45,6 +46,9 @@ class Stats:
     stored: int = 0
     dropped: int = 0
     unknown: int = 0
+    evicted: int = 0
+    skipped_blocks: int = 0
+    sections: int = 0
     evaluated: int = 0
     matches: int = 0
     threads: int = 0

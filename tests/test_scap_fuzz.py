@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fuzzing the capture reader (csrc/source/fuzz/fuzz_scap.c): for 20 s here, for FUZZ_SECONDS with `make fuzz`.
+
+What a run learns is kept in build/fuzz/scap, so that the next one goes on from there; so is an input that broke the reader.
+"""
+
+import gzip
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from conftest import CONFORMANCE, DATA, ROOT
+from falcolib import schema
+from scapwriter import (
+    EV,
+    EV_LARGE,
+    block,
+    capture,
+    event,
+    fd,
+    fds,
+    group,
+    interface,
+    interfaces,
+    process,
+    process_tail,
+    processes,
+    record,
+    section,
+    text,
+    user,
+    users,
+)
+
+CSRC = ROOT / "csrc"
+BUILD = ROOT / "build" / "fuzz"
+FLAGS = ["-std=gnu11", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", f"-I{CSRC}"]
+#: The first byte of an input tells how it is cut into chunks (chunk_size in fuzz_scap.c): not at all, or of up to 4 KiB.
+WHOLE, PIECES = b"\0", b"\x50"
+#: Bytes of an input: a few blocks of each kind.
+LONGEST = 16_000
+
+
+def target() -> pathlib.Path:
+    if not shutil.which("clang"):
+        pytest.skip("clang is not installed: apt-get install clang libclang-rt-dev")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    program = BUILD / "fuzz_scap"
+    sources = [
+        CSRC / "source/fuzz/fuzz_scap.c",
+        *sorted(CSRC.glob("source/*.c")),
+        *sorted(CSRC.glob("schema/*.c")),
+        CSRC / "base/error.c",
+    ]
+    built = subprocess.run(["clang", *FLAGS, *map(str, sources), "-o", str(program)], capture_output=True, text=True, check=False)
+    if built.returncode and "libclang_rt.fuzzer" in built.stderr:
+        pytest.skip("clang's fuzzer library is not installed: apt-get install libclang-rt-dev")
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def synthetic() -> dict[str, bytes]:
+    """Each version of each block, and each conversion."""
+    seeds = {
+        f"processes{v}": capture(processes(v, process(v, tail=process_tail() if v == 9 else b""), process(v))) for v in range(1, 10)
+    }
+    for version in (1, 2):
+        sockets = [fd(version, n, n, bytes(48)) for n in (3, 4, 5, 6, 8, 16)] if version == 2 else [fd(1, 3, 3, bytes(13))]
+        seeds[f"tables{version}"] = capture(
+            fds(version, 1, fd(version, 1, 1, text("/dev/null")), *sockets),
+            users(version, user(0, 0, "root"), group(0, "root")),
+            interfaces(version, interface(1, bytes(4), "lo"), interface(4, bytes(16), "eth0")),
+        )
+    for version in (1, 2):
+        blocks = b""
+        for info in schema.EVENTS:
+            values = [
+                b"" if p.type in ("BYTEBUF", "CHARBUF", "FSPATH", "FSRELPATH", "SOCKADDR", "SOCKTUPLE") else 0 for p in info.params
+            ]
+            for count in {len(values), len(values) // 2, max(len(values) - 2, 0)}:
+                blocks += event(info.code, *values[:count], version=version, flags=info.id % 2 or None)
+                if len(blocks) > LONGEST - 1000:
+                    seeds[f"events{version}-{info.id}"] = capture(blocks)
+                    blocks = b""
+        seeds[f"events{version}"] = capture(blocks)
+    seeds["large"] = capture(block(EV_LARGE, bytes(2) + record("ASYNCEVENT_E", 1, "name", bytes(3000))))
+    seeds["truncated"] = capture(event("CLOSE_X", 0, 3))[:-7]
+    seeds["lies"] = capture(block(EV[2], bytes(2) + record("CLOSE_X", 0, 3, length=99)))
+    seeds["concatenated"] = capture(event("CLOSE_E", 3)) + section() + capture(event("CLOSE_X", 0))
+    return seeds
+
+
+def cut(path: pathlib.Path) -> bytes:
+    """Some blocks of each type of a capture."""
+    raw = path.read_bytes()
+    data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    out, at, taken = b"", 0, dict[int, int]()
+    while at < len(data) and len(out) < LONGEST:
+        code, length = struct.unpack_from("<II", data, at)
+        taken[code] = taken.get(code, 0) + 1
+        if length < 3000 and taken[code] < 50:
+            out += data[at : at + length]
+        at += length
+    return out
+
+
+@pytest.mark.fuzz
+def test_no_input_breaks_the_reader() -> None:
+    program = target()
+    corpus, seeds = BUILD / "scap", BUILD / "scap-seeds"
+    for folder in (corpus, seeds):
+        folder.mkdir(exist_ok=True)
+    for name, data in synthetic().items():
+        (seeds / name).write_bytes((WHOLE if len(name) % 2 else PIECES) + data)
+    for path in sorted([*DATA.glob("*.scap"), *CONFORMANCE.glob("captures/*.scap")]):
+        (seeds / path.name).write_bytes(PIECES + cut(path))
+    seconds = os.environ.get("FUZZ_SECONDS", "20")
+    run = subprocess.run(
+        [
+            program,
+            corpus,
+            seeds,
+            f"-max_total_time={seconds}",
+            f"-max_len={2 * LONGEST}",
+            f"-dict={CSRC / 'source/fuzz/scap.dict'}",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+            f"-artifact_prefix={corpus}/",
+            "-print_final_stats=1",
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
+    )
+    assert run.returncode == 0, run.stderr[-6000:]
