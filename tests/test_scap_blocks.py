@@ -289,6 +289,20 @@ class TestUsersAndInterfaces:
         assert current(data, "user.name") == ["ada"]
 
 
+class TestTablesThatGoOnAsEvents:
+    """Users, groups and containers before the first other event of a section belong to its tables; later they are news, which rules see."""
+
+    def test_rules_see_them_after_the_first_other_event(self) -> None:
+        news = event("USER_ADDED_E", 1000, 1001, "ada", "/home/ada", "/bin/zsh"), event("CONTAINER_JSON_2_E", "{}")
+        events = read(capture(*news, event(*CLOSE), *news) + capture(*news, event(*CLOSE)))
+        assert [(e.num, e.type) for e in events] == [(3, "close"), (4, "useradded"), (5, "container"), (8, "close")]
+
+    def test_the_state_takes_them_in_both_cases(self) -> None:
+        added = event("USER_ADDED_E", 1000, 1001, "ada", "/home/ada", "/bin/zsh", "")
+        for blocks in ((added, probe()), (probe(), added, probe())):
+            assert current(capture(processes(9, process(9)), *blocks), "user.name") == ["ada"]
+
+
 class TestEventBlocks:
     @pytest.mark.parametrize("version", [1, 2])
     @pytest.mark.parametrize("flags", [None, 0])

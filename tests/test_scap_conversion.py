@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events of older schemas leave the reader as events of the newest one (csrc/schema/conversions.def; docs/capture-format.md)."""
 
+import json
+
 import pytest
 
 from falcolib import CaptureError, Event, schema
@@ -126,16 +128,13 @@ class TestOldTypes:
             "ino": None,
         }
 
-    def test_a_container_event_is_for_the_state_alone(self) -> None:
-        engine = new_engine()
-        blocks = (
-            event("CONTAINER_E", "0123456789ab", 1, 'a "name"', "busybox"),
-            event("CONTAINER_JSON_E", "{}"),
-            event("CLOSE_X", 0, 3),
-        )
-        (now,) = read(capture(*blocks), engine=engine)
-        assert now.num == 3
-        assert engine.stats().converted == 2
+    def test_a_container_event_becomes_json(self) -> None:
+        old = event("CONTAINER_E", "0123456789ab", 1, 'a "name"\n', "busybox\\1")
+        now = read(capture(event("CLOSE_X", 0, 3), old))[1]
+        assert now.type == "container"
+        content = {"id": "0123456789ab", "type": 1, "name": 'a "name"\n', "image": "busybox\\1"}
+        assert json.loads(str(now.params["json"])) == {"container": content}
+        assert params(event("CLOSE_X", 0, 3), event("CONTAINER_JSON_E", "{}")) == {"json": "{}"}
 
     def test_unused_types_and_enter_events_without_meaning_are_dropped(self) -> None:
         engine = new_engine()

@@ -44,7 +44,7 @@ class TestEvents:
         ("futimesat", ["GENERIC_X"]),
         ("procexit", ["PROCEXIT_1_E"]),
         ("task", []),                   # iterators fill the tables
-        ("useradded", []),              # as do these
+        ("useradded", ["USER_ADDED_E"]),
         ("NA", []),
     ])
     def test_rules_see_the_newest_exits_and_tracepoints(self, name: str, codes: list[str]) -> None:

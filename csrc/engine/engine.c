@@ -27,6 +27,8 @@ struct fl_engine {
     char *hostname;
     bool match_all;
     bool tables_done;           /* fl_state_start has been called for this section */
+    bool opening;               /* this section has had no events but those that continue its tables */
+    bool visible;               /* rules may see the current event */
     bool entered;               /* an event is applied, and not yet left */
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
@@ -147,7 +149,7 @@ static void leave(fl_engine *e)
     if (!e->entered)
         return;
     const struct fl_event *ev = &e->item.event;
-    if (!ev->hidden && fl_schema_rules_see(ev->type))
+    if (e->visible)
         e->seen_ts = ev->ts;
     fl_state_leave(e->state);
     e->entered = false;
@@ -158,8 +160,10 @@ static void enter(fl_engine *e)
     const struct fl_event *ev = &e->item.event;
     if (!e->tables_done) {
         fl_state_start(e->state);
-        e->tables_done = true;
+        e->tables_done = e->opening = true;
     }
+    e->opening = e->opening && fl_schema_opens_capture(ev->type);
+    e->visible = !ev->hidden && !e->opening && fl_schema_rules_see(ev->type);
     if (!e->view.first_ts)
         e->view.first_ts = ev->ts;
     fl_scratch_reset(&e->scratch);
@@ -194,7 +198,7 @@ static int advance(fl_engine *e, fl_error_text *error)
         case FL_SCAP_GROUP: fl_state_group(e->state, &e->item.group); break;
         case FL_SCAP_EVENT:
             enter(e);
-            if (!e->item.event.hidden && fl_schema_rules_see(e->item.event.type))
+            if (e->visible)
                 return 1;
             leave(e);
             break;

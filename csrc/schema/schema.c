@@ -107,13 +107,16 @@ _Static_assert(FL_SRC_COUNT <= 256, "fl_param_info keeps the source in a byte");
 
 int fl_schema_rules_see(unsigned type)
 {
+    return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
+}
+
+int fl_schema_opens_capture(unsigned type)
+{
     switch (type) {
-    case FL_EV_USER_ADDED_E: case FL_EV_USER_ADDED_X: case FL_EV_USER_DELETED_E: case FL_EV_USER_DELETED_X:
-    case FL_EV_GROUP_ADDED_E: case FL_EV_GROUP_ADDED_X: case FL_EV_GROUP_DELETED_E: case FL_EV_GROUP_DELETED_X:
-    case FL_EV_CONTAINER_JSON_E: case FL_EV_CONTAINER_JSON_X: case FL_EV_CONTAINER_JSON_2_E: case FL_EV_CONTAINER_JSON_2_X:
-        return 0;
+    case FL_EV_USER_ADDED_E: case FL_EV_USER_DELETED_E: case FL_EV_GROUP_ADDED_E: case FL_EV_GROUP_DELETED_E: case FL_EV_CONTAINER_JSON_2_E:
+        return 1;
     default:
-        return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
+        return 0;
     }
 }
 
