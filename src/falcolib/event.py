@@ -64,10 +64,12 @@ class Event:
         if isinstance(known, str):
             return known
         info = schema.EVENTS[self._type_id]
-        if info.name == "syscall" and (number := self.params.get("ID")) is not None and isinstance(number, int):
-            syscall = schema.SYSCALLS.get(number)
-            return syscall.name if syscall else info.name
-        return info.name
+        if info.name != "syscall":
+            return info.name
+        # old recorders left the id of a call that they didn't know 0, but tell the kernel's number
+        number, native = self.params.get("ID"), self.params.get("nativeID")
+        calls = schema.SYSCALLS.values()
+        return next((s.name for s in calls if (s.id == number if number else s.x86_64 is not None and s.x86_64 == native)), "unknown")
 
     @property
     def params(self) -> dict[str, int | float | str | bytes | None]:
