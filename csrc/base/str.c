@@ -11,13 +11,10 @@
 #include <sys/auxv.h>
 
 #include "hash.h"
+#include "sanitize.h"
 
 #define FL_STR_KEPT_LEN 512     /* longer strings are freed at once */
-#ifdef __SANITIZE_ADDRESS__
-#define FL_STR_KEPT 1           /* so that a use after the release is seen */
-#else
-#define FL_STR_KEPT 2048
-#endif
+#define FL_STR_KEPT (FL_SANITIZE_ADDRESS ? 1 : 2048)
 #define FL_BUCKETS_MIN 1024
 
 struct fl_strings {

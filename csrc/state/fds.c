@@ -6,14 +6,11 @@
  */
 #include <stdlib.h>
 
+#include "../base/sanitize.h"
 #include "internal.h"
 
 #define FL_FDS_MIN 16u
-#ifdef __SANITIZE_ADDRESS__
-#define FL_SPARE_FDS 0u         /* so that a use after the removal is seen */
-#else
-#define FL_SPARE_FDS 1024u
-#endif
+#define FL_SPARE_FDS (FL_SANITIZE_ADDRESS ? 0u : 1024u)
 
 static uint32_t place(const struct fl_fds *fds, int64_t num)
 {

@@ -59,11 +59,19 @@ struct fl_exited {
     bool used;
 };
 
+/* The thread that an event is attached to (H2). */
+enum fl_attach {
+    FL_ATTACH_NONE,
+    FL_ATTACH_KNOWN,            /* if it is in the table */
+    FL_ATTACH_ANY,              /* if it isn't, one is made of which nothing is known */
+};
+
 /* What apply needs to know of an event type, derived from the schema. */
 struct fl_shape {
     int8_t fd;                  /* the parameter that names the descriptor; -1 = none */
     bool result;                /* parameter 0 is the call's result */
     bool enter;                 /* of a system call that isn't over */
+    uint8_t attach;             /* enum fl_attach */
 };
 
 struct fl_state {
@@ -102,7 +110,7 @@ struct fl_state {
     const char *cgroups_type;
 };
 
-/* A transition: changes the state as an event says. now.thread isn't NULL, but for the events that fl_state_apply names. */
+/* A transition: changes the state as an event says. now.thread isn't NULL if the event attaches to any thread. */
 typedef void fl_transition(struct fl_state *state, const struct fl_event *ev);
 extern fl_transition *const fl_transitions[FL_EV_COUNT];       /* NULL: the event changes nothing */
 

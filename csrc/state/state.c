@@ -23,13 +23,35 @@ void fl_set_text(struct fl_state *state, struct fl_str **at, const void *bytes, 
         fl_set_str(state, at, str);
 }
 
-/* Which parameter names the descriptor, and whether there is a result. Of an exit event, parameter 0 is the result; the descriptor is the
- * first one behind it. */
+static enum fl_attach attach_of(unsigned type)
+{
+    switch (type) {
+    case FL_EV_CONTAINER_JSON_2_E:
+    case FL_EV_USER_ADDED_E:
+    case FL_EV_USER_DELETED_E:
+    case FL_EV_GROUP_ADDED_E:
+    case FL_EV_GROUP_DELETED_E:
+    case FL_EV_PLUGINEVENT_E:
+    case FL_EV_ASYNCEVENT_E:
+        return FL_ATTACH_NONE;
+    case FL_EV_CLONE_20_X:
+    case FL_EV_FORK_20_X:
+    case FL_EV_VFORK_20_X:
+    case FL_EV_CLONE3_X:
+    case FL_EV_PROCEXIT_1_E:
+    case FL_EV_SCHEDSWITCH_6_E:
+        return FL_ATTACH_KNOWN;
+    default:
+        return fl_events[type].flags & EF_SKIPPARSERESET ? FL_ATTACH_KNOWN : FL_ATTACH_ANY;
+    }
+}
+
+/* Of an exit event, parameter 0 is the result; the descriptor is the first one behind it. */
 static struct fl_shape shape_of(unsigned type)
 {
     const struct fl_event_info *info = &fl_events[type];
     unsigned exit = fl_event_is_exit(type);
-    struct fl_shape shape = {-1, false, !exit && (info->category & EC_SYSCALL)};
+    struct fl_shape shape = {-1, false, !exit && (info->category & EC_SYSCALL), attach_of(type)};
 
     if (exit && info->nparams) {
         unsigned t = info->params[0].type;
@@ -262,32 +284,6 @@ static void finish_previous(struct fl_state *state)
     }
 }
 
-/* The thread that the event comes from, as H2 says. */
-static struct fl_thread *thread_of(struct fl_state *state, const struct fl_event *ev)
-{
-    switch (ev->type) {
-    case FL_EV_CONTAINER_JSON_2_E:
-    case FL_EV_USER_ADDED_E:
-    case FL_EV_USER_DELETED_E:
-    case FL_EV_GROUP_ADDED_E:
-    case FL_EV_GROUP_DELETED_E:
-    case FL_EV_PLUGINEVENT_E:
-    case FL_EV_ASYNCEVENT_E:
-        return NULL;
-    case FL_EV_CLONE_20_X:
-    case FL_EV_FORK_20_X:
-    case FL_EV_VFORK_20_X:
-    case FL_EV_CLONE3_X:
-    case FL_EV_PROCEXIT_1_E:
-    case FL_EV_SCHEDSWITCH_6_E:
-        return fl_thread_look(state, ev->tid);
-    default:
-        if (fl_events[ev->type].flags & EF_SKIPPARSERESET)
-            return fl_thread_look(state, ev->tid);
-        return fl_thread_get(state, ev->tid);
-    }
-}
-
 static void attach_fd(struct fl_state *state, int64_t num)
 {
     state->now.fd_num = num;
@@ -305,7 +301,9 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
 
     if (state->exiting | state->closing)
         finish_previous(state);
-    thread = thread_of(state, ev);
+    thread = shape.attach == FL_ATTACH_ANY     ? fl_thread_get(state, ev->tid)
+             : shape.attach == FL_ATTACH_KNOWN ? fl_thread_look(state, ev->tid)
+                                               : NULL;
     *now = (struct fl_now){.ev = ev, .thread = thread, .fd_num = -1};
     if (shape.result) {
         int64_t result = fl_param_i64(ev, 0);
@@ -328,7 +326,7 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
     }
     const struct fl_str *name = now->fd ? now->fd->name : state->empty;
     fl_transition *transition = fl_transitions[ev->type];
-    if (transition)
+    if (transition && (thread || shape.attach != FL_ATTACH_ANY))
         transition(state, ev);
     /* Strings are interned: a changed name is another one. A descriptor that the event made had none. */
     now->fd_name_changed = now->fd && now->fd->name != name;
