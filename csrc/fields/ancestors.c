@@ -118,8 +118,25 @@ EXTRACT(proc_aexe) { return of_ancestors(view, arg, exe_of, out); }
 EXTRACT(proc_aexepath) { return of_ancestors(view, arg, exepath_of, out); }
 EXTRACT(proc_aname) { return of_ancestors(view, arg, comm_of, out); }
 EXTRACT(proc_apid) { return of_ancestors(view, arg, pid_of, out); }
-EXTRACT(proc_aargs) { return of_ancestors(view, arg, args_of, out); }
 EXTRACT(proc_acmdline) { return of_ancestors(view, arg, cmdline_of, out); }
+
+/* Without an argument, one text: those of all ancestors, joined by blanks, where empty ones in front leave none. Absent if it is empty. */
+EXTRACT(proc_aargs)
+{
+    if (arg->has_index)
+        return of_ancestors(view, arg, args_of, out);
+    struct fl_value all;
+    struct fl_text text;
+    if (!all_ancestors(view, args_of, &all))
+        return false;
+    fl_text_begin(&text, view);
+    for (uint32_t i = 0; i < all.len; i++) {
+        if (text.len)
+            fl_text_char(&text, ' ');
+        fl_text_put(&text, all.list[i].s, all.list[i].len);
+    }
+    return fl_text_end(&text, out) && out->len;
+}
 
 /* ---- environments ---- */
 
