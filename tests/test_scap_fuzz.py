@@ -4,17 +4,19 @@
 What a run learns is kept in build/fuzz/scap, so that the next one goes on from there; so is an input that broke the reader.
 """
 
+import contextlib
 import gzip
 import os
 import pathlib
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from conftest import CONFORMANCE, DATA, ROOT
-from falcolib import schema
+from falcolib import CaptureError, schema
 from scapwriter import (
     EV,
     EV_LARGE,
@@ -29,6 +31,7 @@ from scapwriter import (
     process,
     process_tail,
     processes,
+    read,
     record,
     section,
     text,
@@ -63,6 +66,18 @@ def target() -> pathlib.Path:
     return program
 
 
+def readable_events() -> Iterator[bytes]:
+    """Events of each type, with each number of parameters that there is a conversion for, in both versions of the block."""
+    texts = ("BYTEBUF", "CHARBUF", "FSPATH", "FSRELPATH", "SOCKADDR", "SOCKTUPLE")
+    for info in schema.EVENTS:
+        values = [b'a "\\\n\0' if p.type in texts else 1 for p in info.params]
+        old = event(info.code, *values, version=1)
+        for now in (*(event(info.code, *values[:n], flags=n % 2 or None) for n in range(len(values) + 1)), old):
+            with contextlib.suppress(CaptureError):
+                read(capture(now))
+                yield now
+
+
 def synthetic() -> dict[str, bytes]:
     """Each version of each block, and each conversion."""
     seeds = {
@@ -75,18 +90,13 @@ def synthetic() -> dict[str, bytes]:
             users(version, user(0, 0, "root"), group(0, "root")),
             interfaces(version, interface(1, bytes(4), "lo"), interface(4, bytes(16), "eth0")),
         )
-    for version in (1, 2):
-        blocks = b""
-        for info in schema.EVENTS:
-            values = [
-                b"" if p.type in ("BYTEBUF", "CHARBUF", "FSPATH", "FSRELPATH", "SOCKADDR", "SOCKTUPLE") else 0 for p in info.params
-            ]
-            for count in {len(values), len(values) // 2, max(len(values) - 2, 0)}:
-                blocks += event(info.code, *values[:count], version=version, flags=info.id % 2 or None)
-                if len(blocks) > LONGEST - 1000:
-                    seeds[f"events{version}-{info.id}"] = capture(blocks)
-                    blocks = b""
-        seeds[f"events{version}"] = capture(blocks)
+    blocks = b""
+    for number, now in enumerate(readable_events()):
+        blocks += now
+        if len(blocks) > LONGEST - 1000:
+            seeds[f"events{number}"] = capture(blocks)
+            blocks = b""
+    seeds["events"] = capture(blocks)
     seeds["large"] = capture(block(EV_LARGE, bytes(2) + record("ASYNCEVENT_E", 1, "name", bytes(3000))))
     seeds["truncated"] = capture(event("CLOSE_X", 0, 3))[:-7]
     seeds["lies"] = capture(block(EV[2], bytes(2) + record("CLOSE_X", 0, 3, length=99)))
