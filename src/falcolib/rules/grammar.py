@@ -53,7 +53,7 @@ _common = re.compile(
     rf"|({'|'.join(LIST_OPS)}){BLANK}(\({BLANK}(?:{_ITEM}(?:{BLANK},{BLANK}{_ITEM})*)?{BLANK}\)))"
 )
 _test_start = re.compile(rf"{FIELD}|(?:{'|'.join(TRANSFORMERS)})\(")
-_nesting = re.compile(rf"{QUOTED}|[()]")
+_nesting = re.compile(rf"{QUOTED}|[\"'][\s\S]*|[()]")              # a quote that isn't closed takes the rest
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "\\": "\\", "/": "/", " ": "\\"}
 _escape = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.?))", re.DOTALL)
@@ -320,8 +320,12 @@ class _Grammar:
         argument_text = (quoted.copy() | pp.Regex(ARGUMENT)).set_name("a valid field argument: a quoted string or a bare string")
         argument = pp.Literal("[").suppress() - argument_text - pp.Literal("]").suppress().set_name("a ']' token")
         argument.set_parse_action(lambda t: t[0].text if isinstance(t[0], Literal) else t[0])
-        field_ = pp.Regex(FIELD) + pp.Opt(argument)
-        field_.set_parse_action(lambda s, i, t: FieldName(t[0], t[1] if len(t) > 1 else None, self.at(i)))
+
+        def field_named(name: str) -> Any:
+            made = pp.Regex(FIELD).set_name(name) + pp.Opt(argument)
+            return made.set_parse_action(lambda s, i, t: FieldName(t[0], t[1] if len(t) > 1 else None, self.at(i)))
+
+        field_ = field_named("a field")
 
         call = pp.Forward()
         list_item = (quoted | call | field_ | number).set_name("a field, a transformer, a quoted string or a number")
@@ -332,7 +336,7 @@ class _Grammar:
         call <<= (pp.Regex(rf"(?:{'|'.join(TRANSFORMERS)})\(") - blank - call_item + (blank + comma - blank - call_item)[...] - blank
                   - pp.Literal(")").set_name("a ')' token closing the transformer") + pp.Opt(argument))
         call.set_parse_action(self.call)
-        value_of = (pp.Regex(r"val\(") - blank - field_.copy().set_name("a field within 'val' transformer") - blank
+        value_of = (pp.Regex(r"val\(") - blank - field_named("a field within 'val' transformer") - blank
                     - pp.Literal(")").set_name("a ')' token closing the transformer"))
         value_of.set_parse_action(self.call)
         other = value_of | call
