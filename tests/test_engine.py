@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine: rules over captures and over events given as dicts; policy, errors, statistics."""
 
+import dataclasses
 import gzip
 import io
-import dataclasses
 import json
 import pickle
 import threading

@@ -26,7 +26,7 @@ OUR_FLAGS: set[str] = set()
 #: Where the recorded answers of Falco win over the specification: the class of util.cnt is hidden.
 HIDDEN_BY_CLASS = {"util.cnt"}
 #: What the specification tells in words (B1, B5): who is compared with any of several values, or with either end of a connection.
-ANY = {f"proc.{name}" for name in ("apid", "aname", "aexe", "aexepath", "acmdline", "aargs", "aenv")}
+ANY = {f"proc.{name}" for name in ("apid", "aname", "aexe", "aexepath", "acmdline", "aenv")}
 EITHER = {"fd.ip", "fd.port", "fd.proto", "fd.net"}
 
 
