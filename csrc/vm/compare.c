@@ -16,7 +16,19 @@ static int order(const struct fl_value *v, const struct fl_constant *c)
     return d ? d : (v->len > c->len) - (v->len < c->len);
 }
 
-static bool contains(const struct fl_value *v, const struct fl_constant *c) { return memmem(v->s, v->len, c->s, c->len) != NULL; }
+/* Looks for the constant's rarest byte first: most texts don't have it, and memchr is fast. */
+static bool contains(const struct fl_value *v, const struct fl_constant *c)
+{
+    if (c->len > v->len)
+        return false;
+    if (!c->len || c->len > FL_RARE_LEN)
+        return memmem(v->s, v->len, c->s, c->len) != NULL;
+    const char *at = v->s + c->rare, *end = at + (v->len - c->len) + 1;
+    for (; (at = memchr(at, c->s[c->rare], (size_t)(end - at))); at++)
+        if (memcmp(at - c->rare, c->s, c->len) == 0)
+            return true;
+    return false;
+}
 
 static unsigned char lower(unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
 

@@ -128,7 +128,10 @@ struct fl_constant {
     };
     uint32_t len, hash;
     uint8_t kind;
+    uint8_t rare;               /* of a text of FL_RARE_LEN bytes at most: where its least common byte is */
 };
+
+#define FL_RARE_LEN 64
 
 struct fl_list {
     const struct fl_constant *values;

@@ -104,37 +104,62 @@ static int collect(struct fl_vm *vm)
     return (int)vm->count;
 }
 
+/* A test that isn't made in the loop itself. Its outcome may be remembered. */
 static bool test(struct fl_vm *vm, const struct fl_instr *in)
 {
     const struct fl_program *p = vm->program;
-    const struct fl_value *v = fl_vm_register(vm, in->slot);
+    uint32_t *remembered = in->memo ? &vm->outcomes[in->memo - 1] : NULL;
+    bool outcome;
 
-    if (v->kind == FL_ABSENT)
-        return false;
-    if (in->flags & FLAG_EACH)
-        return fl_test_each(vm, in, v);
-    switch (fl_ops[in->op].operand) {
-    case OPERAND_NONE: return true;         /* exists */
-    case OPERAND_VALUE: return fl_compare(vm, in->op, v, &p->constants[in->operand]);
-    case OPERAND_PATTERN: return fl_compare_pattern(vm, v, in->operand);
-    default: return fl_compare_list(vm, in->op, v, &p->lists[in->operand]);
+    if (remembered && *remembered >> 1 == vm->run)
+        return *remembered & 1;
+    const struct fl_value *v = fl_vm_register(vm, in->slot);
+    if (v->kind == FL_ABSENT) {
+        outcome = false;
+    } else if (in->flags & FLAG_EACH) {
+        outcome = fl_test_each(vm, in, v);
+    } else {
+        switch (fl_ops[in->op].operand) {
+        case OPERAND_NONE:                  /* exists */
+            outcome = true;
+            break;
+        case OPERAND_VALUE:
+            outcome = fl_compare(vm, in->op, v, &p->constants[in->operand]);
+            break;
+        case OPERAND_PATTERN:
+            outcome = fl_compare_pattern(vm, v, in->operand);
+            break;
+        default:
+            outcome = fl_compare_list(vm, in->op, v, &p->lists[in->operand]);
+        }
     }
+    if (remembered)
+        *remembered = vm->run << 1 | outcome;
+    return outcome;
 }
+
+/* The tests that rules are full of, made without a call. They are cheaper than remembering. */
+#define TEST(name, holds)                                           \
+    case OP_##name:                                                 \
+        if (in->flags & FLAG_EACH) {                                \
+            outcome = test(vm, in);                                 \
+        } else {                                                    \
+            const struct fl_value *v = fl_vm_register(vm, in->slot); \
+            outcome = v->kind != FL_ABSENT && (holds);              \
+        }                                                           \
+        break;
 
 /* Runs a section; whether a rule is true. A gate is left to where it was entered, which depth and returns tell. */
 static bool run(struct fl_vm *vm, uint32_t pc)
 {
     const struct fl_program *p = vm->program;
+    const struct fl_constant *constants = p->constants;
     const struct fl_instr *in;
     uint32_t returns[FL_GATE_DEPTH], depth = 0;
     bool any = false, outcome;
 
     for (;;) {
         in = &p->code[pc];
-        if (in->memo && vm->outcomes[in->memo - 1] >> 1 == vm->run) {
-            outcome = vm->outcomes[in->memo - 1] & 1;
-            goto jump;
-        }
         switch (in->op) {
         case OP_STOP:
             return any;
@@ -146,24 +171,29 @@ static bool run(struct fl_vm *vm, uint32_t pc)
         case OP_GATE:
             if (vm->outcomes[in->operand] >> 1 == vm->run) {
                 outcome = vm->outcomes[in->operand] & 1;
-                goto jump;
+                break;
             }
             returns[depth++] = pc;
             pc = p->gates[in->operand].first;
             continue;
         case OP_FALSE: case OP_TRUE:
             outcome = in->op == OP_TRUE;
-            pc = returns[--depth];
-            in = &p->code[pc];
+            in = &p->code[pc = returns[--depth]];
             vm->outcomes[in->operand] = vm->run << 1 | outcome;
-            goto jump;
+            break;
+        TEST(EQ_N, v->u == constants[in->operand].u)
+        TEST(GE_I, v->i >= constants[in->operand].i)
+        TEST(EQ_S, fl_text_is(v, &constants[in->operand]))
+        TEST(NE_S, !fl_text_is(v, &constants[in->operand]))
+        TEST(IN_S, fl_text_in(v, p->lists[in->operand].set))
+        TEST(STARTSWITH, v->len >= constants[in->operand].len && memcmp(v->s, constants[in->operand].s, constants[in->operand].len) == 0)
         default:
             outcome = test(vm, in);
-            if (in->memo)
-                vm->outcomes[in->memo - 1] = vm->run << 1 | outcome;
         }
-    jump:
-        pc = outcome == (in->flags & FLAG_IF) ? in->target : pc + 1;
+        if (outcome == (in->flags & FLAG_IF))
+            pc = in->target;
+        else
+            pc++;
     }
 }
 

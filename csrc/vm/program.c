@@ -111,6 +111,24 @@ static void free_list(struct fl_list *l)
         fl_paths_free(l->paths);
 }
 
+/* Where the byte is that is least common in paths and command lines. */
+static uint8_t rarest(const char *s, uint32_t len)
+{
+    static const char common[] = "/etaisnorlcdupmhb.-_g v0123";     /* most common first */
+    size_t best = sizeof common;
+    uint8_t at = 0;
+
+    for (uint32_t i = 0; i < len && i < FL_RARE_LEN; i++) {
+        const char *found = memchr(common, s[i], sizeof common - 1);
+        size_t commonness = found ? sizeof common - (size_t)(found - common) : 0;
+        if (commonness < best) {
+            best = commonness;
+            at = (uint8_t)i;
+        }
+    }
+    return at;
+}
+
 /* The rows of a verified program as the machine reads them. */
 static int make(struct fl_program *p)
 {
@@ -131,6 +149,7 @@ static int make(struct fl_program *p)
             c->s = p->text + row->value;
             c->len = row->len;
             c->hash = fl_hash(c->s, c->len);
+            c->rare = rarest(c->s, c->len);
         }
     }
     for (uint32_t i = 0; i < slots; i++) {

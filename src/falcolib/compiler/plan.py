@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from .share import TRUE, Both, Graph, Leaf, NodeId, slot_name
+from .share import TRUE, Both, Graph, Leaf, NodeId
 
 #: Leave for the label unless the condition holds | here is the label | the rule is true.
 Step: TypeAlias = tuple[str, int, int]
@@ -21,6 +21,7 @@ _FAILS = {"exists": 0.1, "!=": 0.2, "<": 0.4, "<=": 0.4, ">": 0.4, ">=": 0.4}
 _FAILS_DEFAULT, _FAILS_NUMBER = 0.9, 0.5
 _COST = {"contains": 60, "icontains": 150, "glob": 250, "iglob": 300, "regex": 2000, "pmatch": 40, "in": 25, "startswith": 20, "endswith": 20}
 _COST_DEFAULT, _COST_ANY = 15, 150
+_REMEMBERED = frozenset(("contains", "icontains", "glob", "iglob", "regex", "pmatch"))
 
 
 class Estimates:
@@ -141,6 +142,7 @@ def in_order(graph: Graph, rules: Sequence[tuple[int, NodeId]]) -> list[Step]:
 
 
 def is_costly(leaf: Leaf) -> bool:
-    """Whether remembering a test's outcome is cheaper than testing again."""
+    """Whether remembering a test's outcome is cheaper than testing again. The machine makes the other tests without looking at what it
+    remembers."""
     check = leaf.check
-    return check.op in _COST or check.slot.is_any or check.slot.is_list or slot_name(check).startswith("fdlist.")
+    return check.op in _REMEMBERED or check.modifier is not None or check.slot.is_any or check.slot.is_list

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from ..rules.ast import Check, Checked, CheckedAnd, CheckedNot, FieldSlot
+from ..rules.ast import Check, Checked, CheckedAnd, CheckedNot
 
 #: The number of a node in its graph.
 NodeId: TypeAlias = int
@@ -161,7 +161,3 @@ def normal(check: Check) -> Check:
 def _order(value: object) -> tuple[str, object]:
     return type(value).__name__, value
 
-
-def slot_name(check: Check) -> str:
-    """The name of a test's field, without argument; of a transformer, its own name."""
-    return check.slot.info.name if isinstance(check.slot, FieldSlot) else check.slot.name
