@@ -164,7 +164,8 @@ static void enter(fl_engine *e)
     }
     e->opening = e->opening && fl_schema_opens_capture(ev->type);
     e->visible = !ev->hidden && !e->opening && fl_schema_rules_see(ev->type);
-    if (!e->view.first_ts)
+    /* relative times count from the first event that isn't the recorder's own */
+    if (!e->view.first_ts && !(fl_events[ev->type].category & EC_METAEVENT))
         e->view.first_ts = ev->ts;
     fl_scratch_reset(&e->scratch);
     e->last_ts = ev->ts;
