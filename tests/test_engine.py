@@ -100,11 +100,11 @@ class TestAlertTexts:
         (alert,) = Engine(rules, format=falcolib.AlertFormat(time_format_iso_8601=True)).run([BASH])
         assert str(alert) == "2023-11-14T22:13:20.123456789+0000: Notice shell bash by nginx (0)"
 
-    def test_control_characters_are_escaped_in_text(self) -> None:
-        rules = RuleSet.parse("- {rule: r, desc: d, condition: evt.type=open, output: 'f=%fd.name', priority: INFO}")
+    def test_control_characters_of_a_rule_are_escaped_in_text_those_of_events_are_unreadable(self) -> None:
+        rules = RuleSet.parse('- {rule: r, desc: d, condition: evt.type=open, output: "f=\\n\\e%fd.name", priority: INFO}')
         (alert,) = Engine(rules).run([{"evt.type": "open", "fd.name": 'a\n"\x1b'}])
-        assert str(alert).endswith('Informational f=a\\n\\"\\u001b')
-        assert alert.message == 'f=a\n"\x1b'
+        assert str(alert).endswith('Informational f=\\n\\u001ba\ufffd\\"\ufffd')
+        assert alert.message == 'f=\n\x1ba\ufffd"\ufffd'
 
     def test_the_json_line(self, rules: RuleSet) -> None:
         (alert,) = Engine(rules, hostname="host1").run([BASH])

@@ -19,7 +19,6 @@ from .compiler import Program, compile_rules
 from .errors import FalcolibError
 from .event import Event, FieldValue
 from .rules import RuleSet
-from .rules.ast import FieldSlot
 from .sources import Source
 
 Matching: TypeAlias = Literal["first", "all"]
@@ -277,13 +276,13 @@ class _Core:
             if serial != self.serial:
                 event._fetch = None
                 return event[name]
-            slot = FieldSlot(info, argument)
+            argument = render.printed_argument(info, argument)
             index = argument.index if argument else None
             key = argument.text.encode() if argument and ("KEY" in info.argument or argument.dotted) and index is None else None
             c_key = ffi.NULL if key is None else ffi.new("char[]", key)
             check(lib.fl_engine_get(self.handle, info.id, index is not None, index or 0, c_key))
             value, _ = read_value(self.take_batch(), 0)
-            return render.native(slot.info, value, event.time)
+            return render.native(info, value, event.time)
 
         return Event(num=now.num, time=now.ts, tid=now.tid, type_id=now.type, cpu=now.cpu, record=bytes(ffi.buffer(now.record, now.size)),
                      fields={}, fetch=fetch)

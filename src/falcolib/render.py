@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
-from .schema import FieldInfo
+from .schema import Argument, FieldInfo
 
 #: A value as the core gives it (batch.py): texts, bytes and addresses as bytes.
-Raw: TypeAlias = "None | bool | int | float | bytes | list[Raw]"
+Raw: TypeAlias = "bool | int | float | bytes | list[Raw] | None"
 #: A value as Python and JSON have it; None where the field is absent.
-Native: TypeAlias = "None | bool | int | float | str | list[Native]"
+Native: TypeAlias = "bool | int | float | str | list[Native] | None"
 
 NA = "<NA>"
 
@@ -43,6 +43,15 @@ _SINCE_LAST = frozenset({"evt.deltatime", "evt.deltatime.s", "evt.deltatime.ns"}
 #: Types whose numbers are printed whatever the format says.
 _TIME_TYPES = frozenset({"RELTIME", "ABSTIME"})
 _BITS = {"INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32, "UINT32": 32}
+
+
+#: Without a level, conditions look at all ancestors of a process; what is printed is the process's own.
+_PRINTED_LEVEL = {"proc.apid": Argument("0"), "proc.aenv": Argument("0")}
+
+
+def printed_argument(info: FieldInfo, argument: Argument | None) -> Argument | None:
+    """The argument with which a field is extracted where it is printed, not tested."""
+    return _PRINTED_LEVEL.get(info.name) if argument is None else argument
 
 
 def _readable(raw: bytes) -> str:

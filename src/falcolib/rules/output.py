@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from .. import schema
+from ..render import printed_argument
 from . import grammar
-from .ast import OutputToken, Slot
+from .ast import FieldSlot, OutputToken, Slot
 from .check import CheckError, field_slot, field_text, operand_slot
 
 #: An output, taken apart.
@@ -56,6 +57,8 @@ def parse_output(text: str) -> Output:
             raise OutputError("invalid formatting syntax: formatting cannot end with a %", percent)
         m = _width.match(text, start)
         slot, end = _token(text, m.end() if m else start)
+        if isinstance(slot, FieldSlot):
+            slot = FieldSlot(slot.info, printed_argument(slot.info, slot.argument))
         found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) if m else None))
         index = end
     if index < len(text):
