@@ -127,21 +127,26 @@ EXTRACT(thread_pfminor) { return fl_thread_of(view) && fl_set_u64(out, fl_thread
 
 /* ---- descriptors ---- */
 
+/* Both are the leader's; of a thread that no table knew, none. */
 static uint64_t open_descriptors(const struct fl_thread *thread)
 {
-    const struct fl_fds *fds = fl_thread_fds(thread);
-    return fds ? fl_fds_count(fds) : 0;
+    return thread->group ? fl_fds_count(fl_thread_fds(fl_thread_main(thread))) : 0;
+}
+
+static int64_t descriptor_limit(const struct fl_thread *thread)
+{
+    return thread->group ? fl_thread_main(thread)->fdlimit : 0;
 }
 
 EXTRACT(proc_fdopencount) { return fl_thread_of(view) && fl_set_u64(out, open_descriptors(fl_thread_of(view))); }
-EXTRACT(proc_fdlimit) { return fl_thread_of(view) && fl_set_i64(out, fl_thread_main(fl_thread_of(view))->fdlimit); }
+EXTRACT(proc_fdlimit) { return fl_thread_of(view) && fl_set_i64(out, descriptor_limit(fl_thread_of(view))); }
 
 EXTRACT(proc_fdusage)
 {
     const struct fl_thread *thread = fl_thread_of(view);
     if (!thread)
         return false;
-    int64_t limit = fl_thread_main(thread)->fdlimit;
+    int64_t limit = descriptor_limit(thread);
     return fl_set_f64(out, limit > 0 ? 100.0 * (double)open_descriptors(thread) / (double)limit : 0);
 }
 

@@ -308,8 +308,8 @@ void fl_execve(struct fl_state *state, const struct fl_event *ev)
         bool in_pidns = thread->flags & FL_CHILD_IN_PIDNS;
         int64_t pid = fl_param_i64(ev, EXEC(pid));
         identify(state, thread, pid, fl_param_i64(ev, EXEC(ptid)), in_pidns ? thread->vtid : thread->tid, in_pidns ? thread->vpid : pid);
-    } else {
-        fl_set_i64(&thread->pid, ev, EXEC(pid));
+    } else if (fl_param_i64(ev, EXEC(pid)) > 0) {
+        thread->pid = fl_param_i64(ev, EXEC(pid));
     }
     leader = fl_thread_main(thread);
     fl_set_i64(&thread->fdlimit, ev, EXEC(fdlimit));
