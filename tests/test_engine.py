@@ -231,7 +231,7 @@ class TestPrograms:
         code = bytearray(program.code)
         code[len(code) // 2 :] = b"\xff" * (len(code) - len(code) // 2)
         with pytest.raises(falcolib.ProgramError):
-            dataclasses.replace(program, code=bytes(code)).handle
+            Engine(dataclasses.replace(program, code=bytes(code)))
 
 
 def test_regular_expressions_match_the_whole_text_in_linear_time() -> None:

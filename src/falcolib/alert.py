@@ -6,12 +6,13 @@ from __future__ import annotations
 import enum
 import functools
 import time as clock
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from . import render
-from .batch import Match, Raw
+from .batch import Match
 from .compiler import Program
 from .event import Event, FieldValue
 from .rules.ast import CheckedRule, FieldSlot, OutputToken
@@ -46,6 +47,29 @@ class AlertFormat:
     json_include_message_property: bool = False
     json_include_output_fields_property: bool = True
     json_include_tags_property: bool = True
+
+
+class Fields(Mapping[str, "FieldValue"]):
+    """What a rule prints, by token: native values, made when they are asked for; None where absent."""
+
+    __slots__ = ("_layout", "_match")
+
+    def __init__(self, layout: dict[str, tuple[int, FieldInfo]], match: Match) -> None:
+        self._layout = layout
+        self._match = match
+
+    def __getitem__(self, token: str) -> FieldValue:
+        at, info = self._layout[token]
+        return render.native(info, self._match.values[at], self._match.time)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layout)
+
+    def __len__(self) -> int:
+        return len(self._layout)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 class Alert:
@@ -96,25 +120,14 @@ class Alert:
         return f"{self.source}:{self._match.num}:{self.rule}"
 
     @functools.cached_property
-    def _values(self) -> dict[object, Raw]:
-        slots = self._program.slots
-        return {slots[n]: value for n, value in zip(self._program.outputs[self._match.rule], self._match.values, strict=True)}
+    def fields(self) -> Mapping[str, FieldValue]:
+        return Fields(_layout(self._program, self._match.rule), self._match)
 
     def _native(self, token: OutputToken) -> FieldValue:
-        return render.native(slot_info(token.slot), self._values[token.slot], self.time)
+        return self.fields[token.text]
 
     def _tokens(self) -> list[OutputToken]:
         return [part for part in self._rule.output if isinstance(part, OutputToken)]
-
-    @functools.cached_property
-    def fields(self) -> dict[str, FieldValue]:
-        fields = {token.text: self._native(token) for token in self._tokens()}
-        for token in self._tokens():
-            for slot in nested_fields(token):
-                fields.setdefault(str(slot), render.native(slot.info, self._values[slot], self.time))
-        for name, parts in self._rule.extra_fields:
-            fields[name] = self._extra(parts)
-        return fields
 
     def _extra(self, parts: tuple[str | OutputToken, ...]) -> FieldValue:
         """An extra field: the native value where it is one token alone, else text."""
@@ -159,7 +172,8 @@ class Alert:
         if f.json_include_output_fields_property:
             transformed = {t.text for t in self._tokens() if not isinstance(t.slot, FieldSlot)}
             stamp = "evt.time.iso8601" if f.time_format_iso_8601 else "evt.time"
-            line["output_fields"] = {stamp: self.time, **{k: v for k, v in self.fields.items() if k not in transformed}}
+            extra = {name: self._extra(parts) for name, parts in self._rule.extra_fields}
+            line["output_fields"] = {stamp: self.time, **{k: v for k, v in self.fields.items() if k not in transformed}, **extra}
         line |= {"priority": str(self.priority), "rule": self.rule, "source": self.source}
         if f.json_include_tags_property:
             line["tags"] = sorted(self.tags)
@@ -168,6 +182,21 @@ class Alert:
 
     def __repr__(self) -> str:
         return f"<Alert {self.rule!r} {self.priority} event {self._match.num}>"
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(program: Program, rule: int) -> dict[str, tuple[int, FieldInfo]]:
+    """Where a rule's tokens, and the fields inside their transformers, are among the values of its matches."""
+    at = {program.slots[slot]: n for n, slot in enumerate(program.outputs[rule])}
+    layout: dict[str, tuple[int, FieldInfo]] = {}
+    parts = [*program.rules[rule].output, *(part for _, extra in program.rules[rule].extra_fields for part in extra)]
+    tokens = [part for part in parts if isinstance(part, OutputToken)]
+    for token in tokens:
+        layout[token.text] = (at[token.slot], slot_info(token.slot))
+    for token in tokens:
+        for slot in nested_fields(token):
+            layout.setdefault(str(slot), (at[slot], slot.info))
+    return layout
 
 
 def nested_fields(token: OutputToken) -> list[FieldSlot]:
