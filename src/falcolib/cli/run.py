@@ -77,7 +77,8 @@ def read_settings(options: tuple[str, ...]) -> Settings:
             if key in KEYS:
                 settings = replace(settings, **{key: KEYS[key](value)})
             elif key in FORMAT_KEYS:
-                settings = replace(settings, format=replace(settings.format, **{key: _bool(value)}))
+                switch: dict[str, Any] = {key: _bool(value)}
+                settings = replace(settings, format=replace(settings.format, **switch))
             else:
                 near = difflib.get_close_matches(key, [*KEYS, *FORMAT_KEYS], 1)
                 raise click.UsageError(f"-o {option}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
