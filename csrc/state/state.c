@@ -211,6 +211,10 @@ void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *from)
     case FL_FD_IPV6_SERVSOCK:
         fl_set_text(state, &fd->name, text, fl_tuple_text(text, sizeof text, fd));
         break;
+    case FL_FD_UNIX_SOCK:
+        /* who listens has a name */
+        fd->role = from->name.len ? FL_ROLE_SERVER : FL_ROLE_CLIENT;
+        /* fall through */
     default:
         fl_set_text(state, &fd->name, from->name.data, from->name.len);
         break;
