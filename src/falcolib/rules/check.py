@@ -511,7 +511,7 @@ def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
         stack[-1][1].append(built)
 
 
-def tests_of(tree: Checked) -> Iterator[Check]:
+def checks_of(tree: Checked) -> Iterator[Check]:
     """The checks of a condition, from left to right."""
     stack = [tree]
     while stack:
@@ -610,7 +610,7 @@ def _is_misused(text: str) -> str | None:
 
 def advice(tree: Checked) -> Iterator[tuple[str, Check]]:
     """What is probably not meant, test by test, in the order of the condition."""
-    for check in tests_of(tree):
+    for check in checks_of(tree):
         for value in check.values:
             if not isinstance(value, str):
                 continue
