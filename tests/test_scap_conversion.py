@@ -6,7 +6,7 @@ import json
 import pytest
 
 from falcolib import CaptureError, Event, schema
-from scapwriter import TIME, capture, event, event_type, new_engine, read
+from scapwriter import EV_LARGE, TIME, block, capture, event, event_type, new_engine, read, record
 
 
 def params(*blocks: bytes) -> dict[str, object]:
@@ -92,6 +92,15 @@ class TestEnterEvents:
         assert now.params == {"res": 0, "path": None}
         assert engine.stats().evicted == 1
 
+    def test_all_are_given_up_when_they_take_more_than_64_mib(self) -> None:
+        engine, path = new_engine(), "x" * 16_000
+        threads = range(4300)
+        flood = b"".join(event("UNLINK_E", path, tid=tid) for tid in threads)
+        events = read(capture(flood, *(event("UNLINK_X", 0, tid=tid) for tid in threads)), engine=engine)
+        found = [e.tid for e in events if e.params["path"] == path]
+        assert found == list(threads)[-len(found) :]
+        assert engine.stats().evicted == len(threads) - len(found) > 4000
+
 
 class TestOldTypes:
     def test_an_old_type_becomes_the_new_one_step_by_step(self) -> None:
@@ -136,6 +145,13 @@ class TestOldTypes:
         assert json.loads(str(now.params["json"])) == {"container": content}
         assert params(event("CLOSE_X", 0, 3), event("CONTAINER_JSON_E", "{}")) == {"json": "{}"}
 
+    def test_a_conversion_has_its_limits(self) -> None:
+        with pytest.raises(CaptureError, match=r"block EV_V2 .*: the CONTAINER_E record can't be converted"):
+            read(capture(event("CONTAINER_E", "0123456789ab", 1, '"' * 40_000, "busybox")))
+        long = record("EXECVE_19_X", 0, "exe", b"a" * 60_000, *[b"e" * 60_000] * 16)
+        with pytest.raises(CaptureError, match=r"block EV_V2_LARGE .*: the converted EXECVE_19_X record is too long"):
+            read(capture(block(EV_LARGE, bytes(2) + long)))
+
     def test_unused_types_and_enter_events_without_meaning_are_dropped(self) -> None:
         engine = new_engine()
         unused = next(e.code for e in schema.EVENTS if "UNUSED" in e.flags)
@@ -154,7 +170,7 @@ class TestOldTypes:
     def test_every_exit_event_that_can_be_converted_arrives_in_the_newest_schema(self) -> None:
         arrived = 0
         for old in (e for e in schema.EVENTS if e.is_exit and "CONVERTER_MANAGED" in e.flags):
-            for count in range(33):
+            for count in range(len(old.params) + 1):
                 for now in _converted(old.code, count):
                     arrived += 1
                     info = schema.EVENTS[now._type_id]

@@ -84,7 +84,7 @@ struct fl_converter {
     uint64_t stamp, evicted;
     size_t bytes;               /* sum of room */
     uint8_t record[FL_CONVERTED_MAX];
-    char json[32768];
+    char json[65536];
 };
 
 struct fl_converter *fl_converter_new(void)

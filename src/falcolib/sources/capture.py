@@ -238,7 +238,7 @@ def _gunzip(piece: bytes, read: Callable[[int], bytes]) -> Iterator[_Item]:
             good, at = _good_part(before, piece)
             if good:
                 yield good, offset + at
-            raise CaptureError(f"compressed offset {offset + at}: the gzip data is corrupt: {e}") from None
+            raise CaptureError(f"compressed offset {offset + at}: the gzip data is corrupt: {str(e).rpartition(': ')[2]}") from None
         rest = member.unused_data if member.eof else member.unconsumed_tail
         offset += len(piece) - len(rest)
         piece = rest
