@@ -293,7 +293,7 @@ static void put_descriptor(struct fl_text *text, const struct fl_fd *fd)
             fl_text_char(text, "tuir"[fd->l4 - FL_L4_TCP]);
     }
     fl_text_char(text, '>');
-    fl_text_str(text, fd->name);
+    fl_text_readable(text, fd->name->data, fd->name->len);
 }
 
 static void put_error(struct fl_text *text, int64_t value)
@@ -396,7 +396,7 @@ static void put_meaning(struct fl_text *text, const struct param *p)
     case FL_T_PID: case FL_T_PID32: {
         const struct fl_thread *thread = fl_thread_find(p->view->state, number_signed(p));
         if (thread)
-            fl_text_str(text, thread->comm);
+            fl_text_readable(text, thread->comm->data, thread->comm->len);
         break;
     }
     case FL_T_ERRNO:

@@ -27,6 +27,8 @@ struct fl_text {
 
 void fl_text_begin(struct fl_text *text, const struct fl_view *view);
 void fl_text_put(struct fl_text *text, const void *bytes, size_t len);
+/* Text with U+FFFD in the place of control characters and of what isn't UTF-8. */
+void fl_text_readable(struct fl_text *text, const char *s, size_t len);
 void fl_text_dec(struct fl_text *text, int64_t value);
 void fl_text_udec(struct fl_text *text, uint64_t value);
 void fl_text_hex(struct fl_text *text, uint64_t value);             /* upper-case, no prefix */

@@ -34,6 +34,40 @@ bool fl_text_end(struct fl_text *text, struct fl_value *out)
     return taken && fl_set_str(out, taken, (uint32_t)text->len);
 }
 
+/* The length of the UTF-8 sequence at `s`; or, negative, that of the longest beginning of one, which is taken for one unreadable character. */
+static int utf8_length(const uint8_t *s, size_t len)
+{
+    static const uint8_t first[] = {0xc2, 0xe0, 0xf0}, last[] = {0xdf, 0xef, 0xf4};
+    int more = 0;
+    if (s[0] < 0x80)
+        return 1;
+    while (more < 3 && !(s[0] >= first[more] && s[0] <= last[more]))
+        more++;
+    if (more == 3)
+        return -1;
+    /* the second byte of some is bound more narrowly: no overlong forms, no surrogates, nothing above U+10FFFF */
+    uint8_t least = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80, most = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    for (int i = 1; i <= more + 1; i++) {
+        if ((size_t)i >= len || s[i] < least || s[i] > most)
+            return -i;
+        least = 0x80, most = 0xbf;
+    }
+    return more + 2;
+}
+
+void fl_text_readable(struct fl_text *text, const char *s, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        int n = utf8_length((const uint8_t *)s + i, len - i);
+        bool control = n == 1 && ((uint8_t)s[i] < 0x20 || s[i] == 0x7f);
+        if (n < 0 || control)
+            fl_text_lit(text, "\xef\xbf\xbd");
+        else
+            fl_text_put(text, s + i, (size_t)n);
+        i += (size_t)(n < 0 ? -n : n);
+    }
+}
+
 static void digits_of(struct fl_text *text, uint64_t value, unsigned base, unsigned least)
 {
     char digits[24];

@@ -486,6 +486,9 @@ def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
             except CheckError as e:
                 raise ConditionError(e, test) from None
         meaning = known[key][1]
+        if meaning.slot.is_any and meaning.slot.kind == "i64" and test.op in ("in", "intersects"):
+            # Falco looks ancestors' pids up in the set as texts of no length: they are never in it.
+            return Check(meaning.slot, test.op, test.modifier, (), None, test.at, test.via)
         if meaning.slot.is_any and test.modifier and meaning.values:
             # Falco compares ancestors with the first value only, whatever the modifier.
             return Check(meaning.slot, test.op, None, meaning.values[:1], None, test.at, test.via)
