@@ -92,7 +92,7 @@ void fl_engine_free(fl_engine *e)
 int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text *error)
 {
     struct fl_error why = {0};
-    struct fl_vm *vm = fl_vm_new(program, e->strings, e->regex, e->regex_handle, &why);
+    struct fl_vm *vm = fl_vm_new(program, e->regex, e->regex_handle, &why);
     if (!vm)
         return to_text(error, &why);
     fl_vm_free(e->vm);

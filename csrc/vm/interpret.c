@@ -6,12 +6,11 @@
 
 #define RUNS_MAX 0x7fffffffu
 
-struct fl_vm *fl_vm_new(const struct fl_program *program, struct fl_strings *strings, fl_regex *regex, void *handle, struct fl_error *error)
+struct fl_vm *fl_vm_new(const struct fl_program *program, fl_regex *regex, void *handle, struct fl_error *error)
 {
     size_t rules = program->rows[TABLE_RULES], slots = program->rows[TABLE_SLOTS], outcomes = program->rows[TABLE_MEMOS];
     struct fl_vm *vm = calloc(1, sizeof *vm + (rules + 63) / 64 * sizeof vm->bits[0]);
 
-    (void)strings;
     if (vm) {
         vm->program = program;
         vm->regex = regex;
@@ -53,9 +52,6 @@ bool fl_vm_settle(struct fl_value *v, uint8_t kind)
     if (v->kind < FL_STR) {
         v->len = 0;
         v->str = NULL;
-    } else if (!v->s) {
-        v->s = "";
-        v->len = 0;
     }
     v->kind = kind;
     return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Programs and the machine that runs them. A program is bytes that Python's compiler emits; it is verified once, and then immutable and shared.
- * A machine (fl_vm) is one engine's copy of what a run writes to: registers, decided tests, interned constants.
+ * A machine (fl_vm) is one engine's copy of what a run writes to: registers, decided tests.
  */
 #ifndef FL_PROGRAM_H
 #define FL_PROGRAM_H
@@ -34,12 +34,12 @@ bool fl_program_wants(const struct fl_program *program, unsigned type);
 
 typedef int fl_regex(void *handle, uint32_t pattern, const char *subject, size_t len);
 
-/* Fills the register of a field slot (never of a transformer); false = absent. */
+/* Fills the register of a field slot (never of a transformer); false = absent. An empty text is no NULL pointer. */
 typedef bool fl_fill(void *context, uint32_t slot, const struct fl_slot *row, struct fl_value *out);
 
 struct fl_vm;
 
-struct fl_vm *fl_vm_new(const struct fl_program *program, struct fl_strings *strings, fl_regex *regex, void *handle, struct fl_error *error);
+struct fl_vm *fl_vm_new(const struct fl_program *program, fl_regex *regex, void *handle, struct fl_error *error);
 void fl_vm_free(struct fl_vm *vm);
 
 /* Runs the program of an event type. Returns how many rules' predicates are true (0 most of the time), or a negative fl_code. Which ones:

@@ -246,6 +246,8 @@ def _each(change: Callable[[bytes], bytes | None]) -> Callable[..., object]:
 def _decode(text: bytes) -> bytes | None:
     """Base 64 with or without padding. Strict: no other characters, and the bits left over are 0."""
     text = re.sub(rb"={1,2}\Z", b"", text)
+    if b"=" in text:
+        return None
     padded = text + b"=" * (-len(text) % 4)
     try:
         decoded = b64decode(padded, validate=True)
