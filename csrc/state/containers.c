@@ -10,21 +10,24 @@
 
 /* Runtimes on top of runc put the full id between a prefix and a suffix that ends the path. In order of trial. */
 static const struct layout {
-    const char *type, *prefix, *suffix;
+    const char *prefix, *suffix;
 } layouts[] = {
-    {"podman", "/libpod-", ".scope"},
-    {"podman", "/libpod-", ".scope/container"},
-    {"podman", "/libpod-", ""},
-    {"podman", "/libpod-payload-", ".scope"},
-    {"podman", "/libpod-payload-", ".scope/container"},
-    {"podman", "/libpod-payload-", ""},
-    {"docker", "/", ""},
-    {"docker", "/docker-", ".scope"},
-    {"cri", "/crio-", ""},
-    {"cri", "/cri-containerd-", ".scope"},
-    {"cri", "/crio-", ".scope"},
-    {"cri", ":cri-containerd:", ""},
-    {"cri", "/nerdctl-", ".scope"},
+    /* Podman */
+    {"/libpod-", ".scope"},
+    {"/libpod-", ".scope/container"},
+    {"/libpod-", ""},
+    {"/libpod-payload-", ".scope"},
+    {"/libpod-payload-", ".scope/container"},
+    {"/libpod-payload-", ""},
+    /* Docker */
+    {"/", ""},
+    {"/docker-", ".scope"},
+    /* CRI: CRI-O, containerd */
+    {"/crio-", ""},
+    {"/cri-containerd-", ".scope"},
+    {"/crio-", ".scope"},
+    {":cri-containerd:", ""},
+    {"/nerdctl-", ".scope"},
 };
 
 static struct fl_slice slice(const char *data, size_t len) { return (struct fl_slice){data, (uint32_t)len}; }
@@ -130,20 +133,15 @@ static bool match_bpm(struct fl_slice path, struct fl_slice *id)
     return id->len > 0;
 }
 
-/* The type of the container that the path of a control group tells, with its id; NULL if it tells none. */
-static const char *match(struct fl_slice path, struct fl_slice *id)
+/* The id of the container that the path of a control group tells. False if it tells none. */
+static bool match(struct fl_slice path, struct fl_slice *id)
 {
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
         if (match_layout(path, &layouts[i], id))
-            return layouts[i].type;
+            return true;
     }
-    if (match_containerd(path, id))
-        return "containerd";
-    if (match_component(path, "/lxc/", id) || match_component(path, "/lxc.payload/", id) || match_component(path, "/lxc.payload.", id))
-        return "lxc";
-    if (match_libvirt(path, id))
-        return "libvirt-lxc";
-    return match_bpm(path, id) ? "bpm" : NULL;
+    return match_containerd(path, id) || match_component(path, "/lxc/", id) || match_component(path, "/lxc.payload/", id) ||
+           match_component(path, "/lxc.payload.", id) || match_libvirt(path, id) || match_bpm(path, id);
 }
 
 /* The kernel's and old recorders' names of subsystems, as fields print them (H6). */
@@ -164,22 +162,21 @@ static struct fl_slice subsystem_name(struct fl_slice name)
 static void set_container(struct fl_state *state, struct fl_thread *thread)
 {
     if (state->cgroups_seen != thread->cgroups) {
-        const char *type = NULL, *at = thread->cgroups->data, *end = at + thread->cgroups->len;
+        const char *at = thread->cgroups->data, *end = at + thread->cgroups->len;
+        bool found = false;
         struct fl_slice id;
 
-        while (at < end && !type) {
+        while (at < end && !found) {
             size_t len = strnlen(at, (size_t)(end - at));
             const char *equals = memchr(at, '=', len);
             if (equals)
-                type = match(slice(equals + 1, (size_t)(at + len - equals - 1)), &id);
+                found = match(slice(equals + 1, (size_t)(at + len - equals - 1)), &id);
             at += len + 1;
         }
-        fl_set_str(state, &state->cgroups_container, type ? fl_str_get(state->strings, id.data, id.len) : NULL);
+        fl_set_str(state, &state->cgroups_container, found ? fl_str_get(state->strings, id.data, id.len) : NULL);
         fl_set_str(state, &state->cgroups_seen, fl_str_ref(thread->cgroups));
-        state->cgroups_type = state->cgroups_container ? type : "host";
     }
     fl_set_str(state, &thread->container_id, fl_str_ref(state->cgroups_container));
-    thread->container_type = state->cgroups_type;
 }
 
 void fl_thread_set_cgroups(struct fl_state *state, struct fl_thread *thread, struct fl_slice cgroups)

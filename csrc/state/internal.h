@@ -25,8 +25,7 @@
 #define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
 #define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
 
-#define FL_O_RDWR 0x3u                  /* of flags.def */
-#define FL_O_DIRECTORY 0x400u
+#define FL_O_DIRECTORY 0x400u           /* of flags.def */
 #define FL_O_CLOEXEC 0x1000u
 #define FL_O_F_CREATED 0x4000u
 #define FL_O_UPPER_LAYER 0x8000u
@@ -86,7 +85,6 @@ struct fl_state {
     struct fl_map users, user_groups;   /* by id, of the host */
     struct fl_interface *interfaces;
     uint32_t ninterfaces;
-    uint64_t boot_ts;
     struct fl_str *hostname;            /* or NULL */
 
     uint64_t fds;                       /* descriptors in all tables */
@@ -107,7 +105,6 @@ struct fl_state {
 
     /* the container of the cgroups seen last */
     struct fl_str *cgroups_seen, *cgroups_container;
-    const char *cgroups_type;
 };
 
 /* A transition: changes the state as an event says. now.thread isn't NULL if the event attaches to any thread. */

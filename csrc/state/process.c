@@ -171,7 +171,6 @@ static void clone_of_caller(struct fl_state *state, const struct fl_event *ev, i
         child->pid = caller->pid;
         child->ptid = caller->ptid;
         child->flags |= FL_CLONE_FILES;
-        child->lastexec_ts = caller->lastexec_ts;
     } else {
         child->pid = child_tid;
         child->ptid = caller->tid;
@@ -218,7 +217,6 @@ static void clone_of_child(struct fl_state *state, const struct fl_event *ev)
             set_names(state, from, ev, CLONE(exe), CLONE(comm), CLONE(args));
         } else if (from) {
             inherit(state, child, from);
-            child->lastexec_ts = from->lastexec_ts;
         }
     } else {
         from = fl_thread_find(state, child->ptid);
@@ -303,7 +301,6 @@ void fl_execve(struct fl_state *state, const struct fl_event *ev)
         return;
     fl_thread_revives(thread);
     set_names(state, thread, ev, EXEC(exe), EXEC(comm), EXEC(args));
-    thread->lastexec_ts = ev->ts;
     if (fl_thread_invalid(thread)) {
         bool in_pidns = thread->flags & FL_CHILD_IN_PIDNS;
         int64_t pid = fl_param_i64(ev, EXEC(pid));

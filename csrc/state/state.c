@@ -107,10 +107,8 @@ void fl_state_reset(struct fl_state *state)
     fl_set_str(state, &state->hostname, NULL);
     fl_set_str(state, &state->cgroups_seen, NULL);
     fl_set_str(state, &state->cgroups_container, NULL);
-    state->boot_ts = 0;
 }
 
-uint64_t fl_boot_ts(const struct fl_state *state) { return state->boot_ts; }
 struct fl_str *fl_hostname(const struct fl_state *state) { return state->hostname; }
 struct fl_strings *fl_state_strings(const struct fl_state *state) { return state->strings; }
 
@@ -124,7 +122,6 @@ struct fl_state_stats fl_state_get_stats(const struct fl_state *state)
 
 void fl_state_machine(struct fl_state *state, const struct fl_scap_machine *machine)
 {
-    state->boot_ts = machine->boot_ts;
     fl_set_text(state, &state->hostname, machine->hostname.data, strnlen(machine->hostname.data, machine->hostname.len));
 }
 
@@ -314,7 +311,6 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
         now->error = result < 0 ? result : 0;
     }
     if (thread && !(fl_events[ev->type].flags & EF_SKIPPARSERESET)) {
-        thread->last_access_ts = ev->ts;
         thread->flags |= FL_THREAD_ACTIVE;
         if (shape.enter) {
             thread->last_fd = -1;

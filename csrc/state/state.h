@@ -38,7 +38,6 @@ struct fl_fd {
     uint8_t l4;                 /* enum fl_l4, sockets */
     uint8_t role;               /* enum fl_role, sockets */
     bool connected, cloexec, upper_layer, lower_layer;
-    bool cloned;                /* copied from the parent at clone */
     uint32_t open_flags;
     uint32_t dev;
     uint64_t ino;
@@ -59,11 +58,9 @@ struct fl_thread {
     uint32_t uid, gid, loginuid, tty;           /* ids: UINT32_MAX = not known */
     bool exe_writable, exe_upper_layer, exe_lower_layer, exe_from_memfd;
     bool dead;
-    bool fake;                  /* made because an event came from a thread that no table knew */
     uint64_t cap_inheritable, cap_permitted, cap_effective;
     uint64_t exe_ino, exe_ino_ctime, exe_ino_mtime;
-    uint64_t clone_ts, lastexec_ts, pidns_init_start_ts;
-    uint64_t last_access_ts;
+    uint64_t clone_ts, pidns_init_start_ts;
     uint64_t pfmajor, pfminor;
     uint32_t vmsize_kb, vmrss_kb, vmswap_kb;
     int64_t fdlimit;
@@ -74,7 +71,6 @@ struct fl_thread {
     struct fl_str *cwd;         /* ends in "/"; of the main thread; never NULL */
     struct fl_str *root;        /* never NULL */
     struct fl_str *container_id;        /* full; NULL on the host. Set from the cgroups whenever these change (E5) */
-    const char *container_type; /* "docker", "podman", "cri-o", "containerd", …; "host" */
     /* made on demand by the fields, dropped by fl_thread_changed() */
     struct fl_str *cmdline;     /* proc.cmdline */
     struct fl_str *args_text;   /* proc.args: joined by spaces */
@@ -171,7 +167,6 @@ const struct fl_user *fl_user_find(const struct fl_state *state, uint32_t uid);
 const struct fl_grp *fl_grp_find(const struct fl_state *state, uint32_t gid);
 const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id);   /* full or short */
 bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6);
-uint64_t fl_boot_ts(const struct fl_state *state);
 struct fl_str *fl_hostname(const struct fl_state *state);                          /* of the capture's machine block; may be NULL */
 struct fl_strings *fl_state_strings(const struct fl_state *state);
 struct fl_state_stats fl_state_get_stats(const struct fl_state *state);

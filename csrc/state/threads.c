@@ -20,7 +20,6 @@ struct fl_thread *fl_thread_new(struct fl_state *state, int64_t tid)
     thread->fdlimit = -1;
     thread->last_fd = -1;
     thread->reaper_tid = -1;
-    thread->container_type = "host";
     struct fl_str **texts[] = {&thread->comm, &thread->exe, &thread->exepath, &thread->args, &thread->env, &thread->cgroups, &thread->cwd,
                                &thread->root};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -214,7 +213,6 @@ struct fl_thread *fl_thread_get(struct fl_state *state, int64_t tid)
     thread = fl_thread_new(state, tid);
     if (!thread)
         return NULL;
-    thread->fake = true;
     fl_set_str(state, &thread->comm, fl_str_ref(state->na));
     fl_set_str(state, &thread->exe, fl_str_ref(state->na));
     fl_set_text(state, &thread->cwd, "./", 2);

@@ -221,7 +221,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     state = fl_state_new(strings, &limits);
     if (data[0] & 1) {
         struct input in = {data + 1, data + size};
-        fl_state_machine(state, &(struct fl_scap_machine){.boot_ts = 1, .hostname = {"h", 1}});
+        fl_state_machine(state, &(struct fl_scap_machine){.hostname = {"h", 1}});
         fl_state_start(state);
         events(state, &in);
     } else {
