@@ -9,7 +9,19 @@ from falcolib.batch import read_matches, write_value
 from falcolib.compiler import Program, compile_rules
 from falcolib.engine import _Core
 from falcolib.errors import Location
-from falcolib.rules.ast import Check, Checked, CheckedAnd, CheckedNot, CheckedOr, CheckedRule, FieldSlot, OutputToken, Slot, TransformSlot, Value
+from falcolib.rules.ast import (
+    Check,
+    Checked,
+    CheckedAnd,
+    CheckedNot,
+    CheckedOr,
+    CheckedRule,
+    FieldSlot,
+    OutputToken,
+    Slot,
+    TransformSlot,
+    Value,
+)
 
 HERE = Location("tests", 0, 0)
 
@@ -24,12 +36,9 @@ def field(text: str) -> FieldSlot:
     return FieldSlot(*schema.require_field(text))
 
 
-def test(slot: str | Slot, op: str, *values: Value, modifier: str | None = None, other: Slot | None = None) -> Check:
+def cond(slot: str | Slot, op: str, *values: Value, modifier: str | None = None, other: Slot | None = None) -> Check:
     """A test of a field or transformer."""
     return Check(field(slot) if isinstance(slot, str) else slot, op, modifier, values, other, HERE)
-
-
-test.__test__ = False           # type: ignore[attr-defined]
 
 
 def all_of(*children: Checked) -> CheckedAnd:
@@ -46,13 +55,24 @@ def no(child: Checked) -> CheckedNot:
 
 def call(name: str, *inputs: object, argument: str | None = None, kind: str = "str", is_list: bool = False) -> TransformSlot:
     """A transformer."""
-    return TransformSlot(name, inputs, argument, kind, is_list)       # type: ignore[arg-type]
+    return TransformSlot(name, inputs, argument, kind, is_list)  # type: ignore[arg-type]
 
 
 def rule(name: str, condition: Checked, *events: str, output: tuple[str, ...] = (), enabled: bool = True) -> CheckedRule:
     """A rule for events of these types; openat, if none are named. output: fields that it captures."""
-    return CheckedRule(name, "", condition, tuple(OutputToken(field(text), text) for text in output), (), 4, "syscall", frozenset(), enabled,
-                       frozenset(map(event_id, events or ("OPENAT_2_X",))), HERE)
+    return CheckedRule(
+        name,
+        "",
+        condition,
+        tuple(OutputToken(field(text), text) for text in output),
+        (),
+        4,
+        "syscall",
+        frozenset(),
+        enabled,
+        frozenset(map(event_id, events or ("OPENAT_2_X",))),
+        HERE,
+    )
 
 
 class Machine:

@@ -2,11 +2,11 @@
 """What the evaluator tells besides the outcome; its tests of values stand in test_vm.py, next to the machine's."""
 
 import pytest
-from machine import all_of, any_of, field, no, test
 
 from falcolib.evaluate import evaluate, trace
+from machine import all_of, any_of, cond, field, no
 
-NAME, PID = test("proc.name", "=", "sshd"), test("proc.pid", ">", 10)
+NAME, PID = cond("proc.name", "=", "sshd"), cond("proc.pid", ">", 10)
 SSHD = {"proc.name": "sshd", "proc.pid": 5}.get
 
 
@@ -38,15 +38,15 @@ def test_no_parts_are_true_together_and_false_in_the_alternative() -> None:
 
 
 def test_an_absent_value_is_told() -> None:
-    step = trace(test("proc.pname", "!=", "x"), get)
+    step = trace(cond("proc.pname", "!=", "x"), get)
     assert (step.holds, step.value) == (False, None)
 
 
 @pytest.mark.parametrize("as_written", ["é", "é".encode(), b"\xff", "\udcff"])
 def test_texts_may_be_str_or_bytes(as_written: str | bytes) -> None:
     constant = as_written if isinstance(as_written, str) else as_written.decode("utf-8", "surrogateescape")
-    assert evaluate(test("proc.name", "=", constant), lambda slot: as_written)
-    assert evaluate(test("proc.name", "=", other=field("proc.pname")), lambda slot: as_written)
+    assert evaluate(cond("proc.name", "=", constant), lambda slot: as_written)
+    assert evaluate(cond("proc.name", "=", other=field("proc.pname")), lambda slot: as_written)
 
 
 def test_nesting_is_no_recursion() -> None:

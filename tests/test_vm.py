@@ -4,11 +4,11 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
-from machine import all_of, any_of, call, field, matches, no, rule, test
-from machine import holds as machine_holds
 
 from falcolib.evaluate import evaluate
 from falcolib.rules.ast import Checked
+from machine import all_of, any_of, call, cond, field, matches, no, rule
+from machine import holds as machine_holds
 
 
 def holds(condition: Checked, **values: object) -> bool:
@@ -20,21 +20,23 @@ def holds(condition: Checked, **values: object) -> bool:
 
 
 def name_is(value: object, op: str, *constants: object, modifier: str | None = None) -> bool:
-    return holds(test("proc.name", op, *constants, modifier=modifier), proc__name=value)
+    return holds(cond("proc.name", op, *constants, modifier=modifier), proc__name=value)
 
 
 class TestAbsentValues:
-    @pytest.mark.parametrize("op", ["=", "!=", "<", "<=", ">", ">=", "in", "pmatch", "contains", "icontains", "startswith", "endswith", "glob", "iglob", "regex"])
+    @pytest.mark.parametrize(
+        "op", ["=", "!=", "<", "<=", ">", ">=", "in", "pmatch", "contains", "icontains", "startswith", "endswith", "glob", "iglob", "regex"]
+    )
     def test_every_test_of_an_absent_value_is_false_and_its_negation_true(self, op: str) -> None:
         assert not name_is(None, op, "a")
-        assert holds(no(test("proc.name", op, "a")))
+        assert holds(no(cond("proc.name", op, "a")))
 
     def test_exists(self) -> None:
         assert name_is("", "exists")
         assert not name_is(None, "exists")
 
     def test_a_test_against_an_absent_field_is_false(self) -> None:
-        condition = test("proc.name", "!=", other=field("proc.pname"))
+        condition = cond("proc.name", "!=", other=field("proc.pname"))
         assert holds(condition, proc__name="a", proc__pname="b")
         assert not holds(condition, proc__name="a")
 
@@ -52,7 +54,8 @@ class TestTexts:
         assert name_is("a", "<", "aa")
         assert name_is("a", ">", "B")
         assert name_is("é", ">", "z")
-        assert name_is("a", "<=", "a") and name_is("a", ">=", "a")
+        assert name_is("a", "<=", "a")
+        assert name_is("a", ">=", "a")
 
     def test_in(self) -> None:
         assert name_is("b", "in", "a", "b")
@@ -68,7 +71,8 @@ class TestTexts:
         assert not name_is("É", "icontains", "é")
         assert name_is("/etc/passwd", "startswith", "/etc")
         assert name_is("/etc/passwd", "endswith", "wd")
-        assert not name_is("a", "startswith", "ab") and not name_is("b", "endswith", "ab")
+        assert not name_is("a", "startswith", "ab")
+        assert not name_is("b", "endswith", "ab")
 
     def test_a_part_is_found_behind_a_false_start(self) -> None:
         assert name_is("aab", "contains", "ab")
@@ -79,9 +83,11 @@ class TestTexts:
         assert name_is("/a/.b", "glob", "/*b")
         assert name_is("ab", "glob", "?[a-c]")
         assert name_is("ad", "glob", "?[!a-c]")
-        assert name_is("a*", "glob", r"a\*") and not name_is("ab", "glob", r"a\*")
+        assert name_is("a*", "glob", r"a\*")
+        assert not name_is("ab", "glob", r"a\*")
         assert name_is("7", "glob", "[[:digit:]]")
-        assert not name_is("A", "glob", "a") and name_is("A", "iglob", "a")
+        assert not name_is("A", "glob", "a")
+        assert name_is("A", "iglob", "a")
 
     def test_bytes_are_the_characters_of_globs_whatever_the_locale(self) -> None:
         assert name_is("é", "glob", "??")
@@ -95,16 +101,35 @@ class TestTexts:
 
 
 class TestPathPrefixes:
-    @pytest.mark.parametrize(("path", "prefix"), [
-        ("/etc/passwd", "/etc"), ("/etc", "/etc/"), ("//etc//passwd", "/etc/passwd"), ("etc/x", "/etc"), ("/x", "/"), ("/x", ""), ("", "/"),
-        ("/home/bob/.ssh/id", "/home/*/.ssh"), ("/dev/sda1", "/dev/sd?1"), ("/a/b", "/[a-c]"),
-    ])
+    @pytest.mark.parametrize(
+        ("path", "prefix"),
+        [
+            ("/etc/passwd", "/etc"),
+            ("/etc", "/etc/"),
+            ("//etc//passwd", "/etc/passwd"),
+            ("etc/x", "/etc"),
+            ("/x", "/"),
+            ("/x", ""),
+            ("", "/"),
+            ("/home/bob/.ssh/id", "/home/*/.ssh"),
+            ("/dev/sda1", "/dev/sd?1"),
+            ("/a/b", "/[a-c]"),
+        ],
+    )
     def test_components_of_the_prefix_begin_the_path(self, path: str, prefix: str) -> None:
         assert name_is(path, "pmatch", prefix)
 
-    @pytest.mark.parametrize(("path", "prefix"), [
-        ("/etcetera", "/etc"), ("/etc", "/etc/passwd"), ("/x/etc", "/etc"), ("/home/bob", "/home/*/.ssh"), ("/a/b/c", "/*/c"), ("", "/a"),
-    ])
+    @pytest.mark.parametrize(
+        ("path", "prefix"),
+        [
+            ("/etcetera", "/etc"),
+            ("/etc", "/etc/passwd"),
+            ("/x/etc", "/etc"),
+            ("/home/bob", "/home/*/.ssh"),
+            ("/a/b/c", "/*/c"),
+            ("", "/a"),
+        ],
+    )
     def test_other_paths_do_not_match(self, path: str, prefix: str) -> None:
         assert not name_is(path, "pmatch", prefix)
 
@@ -118,72 +143,76 @@ class TestPathPrefixes:
 
 class TestNumbers:
     def test_signed(self) -> None:
-        assert holds(test("proc.pid", "<", 0), proc__pid=-1)
-        assert holds(test("proc.pid", ">", -(1 << 63)), proc__pid=(1 << 63) - 1)
-        assert holds(test("proc.pid", "in", -1, 7), proc__pid=-1)
+        assert holds(cond("proc.pid", "<", 0), proc__pid=-1)
+        assert holds(cond("proc.pid", ">", -(1 << 63)), proc__pid=(1 << 63) - 1)
+        assert holds(cond("proc.pid", "in", -1, 7), proc__pid=-1)
 
     def test_unsigned(self) -> None:
-        assert holds(test("thread.pfmajor", ">", 1), thread__pfmajor=1 << 63)
-        assert holds(test("thread.pfmajor", "in", (1 << 64) - 1), thread__pfmajor=(1 << 64) - 1)
+        assert holds(cond("thread.pfmajor", ">", 1), thread__pfmajor=1 << 63)
+        assert holds(cond("thread.pfmajor", "in", (1 << 64) - 1), thread__pfmajor=(1 << 64) - 1)
 
     def test_floating_point(self) -> None:
-        condition = test("proc.fdusage", ">=", 50.0)
-        assert holds(condition, proc__fdusage=50.0) and not holds(condition, proc__fdusage=49.5)
-        assert holds(test("proc.fdusage", "in", 0.0, 1.0), proc__fdusage=-0.0)
+        condition = cond("proc.fdusage", ">=", 50.0)
+        assert holds(condition, proc__fdusage=50.0)
+        assert not holds(condition, proc__fdusage=49.5)
+        assert holds(cond("proc.fdusage", "in", 0.0, 1.0), proc__fdusage=-0.0)
 
     def test_truth_values(self) -> None:
-        condition = test("proc.is_exe_writable", "=", True)
-        assert holds(condition, proc__is_exe_writable=True) and not holds(condition, proc__is_exe_writable=False)
-        assert holds(test("proc.is_exe_writable", "!=", True), proc__is_exe_writable=False)
+        condition = cond("proc.is_exe_writable", "=", True)
+        assert holds(condition, proc__is_exe_writable=True)
+        assert not holds(condition, proc__is_exe_writable=False)
+        assert holds(cond("proc.is_exe_writable", "!=", True), proc__is_exe_writable=False)
 
 
 class TestBytes:
     def test_parts(self) -> None:
         data = b"\x7fELF\0\xca\xfe"
-        assert holds(test("evt.buffer", "bcontains", b"\xca\xfe"), evt__buffer=data)
-        assert holds(test("evt.buffer", "bstartswith", b"\x7fE"), evt__buffer=data)
-        assert holds(test("evt.buffer", "contains", b"F\0"), evt__buffer=data)
-        assert holds(test("evt.buffer", "endswith", b"\xfe"), evt__buffer=data)
-        assert not holds(test("evt.buffer", "=", b"\x7fELF"), evt__buffer=data)
+        assert holds(cond("evt.buffer", "bcontains", b"\xca\xfe"), evt__buffer=data)
+        assert holds(cond("evt.buffer", "bstartswith", b"\x7fE"), evt__buffer=data)
+        assert holds(cond("evt.buffer", "contains", b"F\0"), evt__buffer=data)
+        assert holds(cond("evt.buffer", "endswith", b"\xfe"), evt__buffer=data)
+        assert not holds(cond("evt.buffer", "=", b"\x7fELF"), evt__buffer=data)
 
 
 class TestAddresses:
     def test_addresses_of_another_family_differ(self) -> None:
         v4, v6 = ip_address("127.0.0.1"), ip_address("::ffff:127.0.0.1")
-        assert holds(test("fd.cip", "=", v4), fd__cip=v4)
-        assert not holds(test("fd.cip", "=", v4), fd__cip=v6)
-        assert holds(test("fd.cip", "!=", v4), fd__cip=v6)
-        assert holds(test("fd.cip", "in", v4, v6), fd__cip=v6)
+        assert holds(cond("fd.cip", "=", v4), fd__cip=v4)
+        assert not holds(cond("fd.cip", "=", v4), fd__cip=v6)
+        assert holds(cond("fd.cip", "!=", v4), fd__cip=v6)
+        assert holds(cond("fd.cip", "in", v4, v6), fd__cip=v6)
 
     def test_networks(self) -> None:
-        condition = test("fd.cnet", "=", ip_network("10.0.0.0/9"))
+        condition = cond("fd.cnet", "=", ip_network("10.0.0.0/9"))
         assert holds(condition, fd__cnet=ip_address("10.127.255.255"))
         assert not holds(condition, fd__cnet=ip_address("10.128.0.0"))
         assert not holds(condition, fd__cnet=ip_address("::1"))
-        assert holds(test("fd.cnet", "!=", ip_network("10.0.0.0/8")), fd__cnet=ip_address("::1"))
-        assert holds(test("fd.cnet", "in", ip_network("fe80::/10"), ip_network("10.0.0.0/8")), fd__cnet=ip_address("fe80::1"))
+        assert holds(cond("fd.cnet", "!=", ip_network("10.0.0.0/8")), fd__cnet=ip_address("::1"))
+        assert holds(cond("fd.cnet", "in", ip_network("fe80::/10"), ip_network("10.0.0.0/8")), fd__cnet=ip_address("fe80::1"))
 
 
 class TestSeveralValues:
     def test_of_a_list_all_must_be_in_and_one_must_intersect(self) -> None:
-        kinds, none = test("fd.types", "in", "file", "pipe"), test("fd.types", "exists")
-        assert holds(kinds, fd__types=["file", "file"]) and not holds(kinds, fd__types=["file", "unix"])
-        assert holds(test("fd.types", "intersects", "file", "pipe"), fd__types=["unix", "pipe"])
-        assert not holds(kinds, fd__types=[]) and not holds(none, fd__types=[])
+        kinds, none = cond("fd.types", "in", "file", "pipe"), cond("fd.types", "exists")
+        assert holds(kinds, fd__types=["file", "file"])
+        assert not holds(kinds, fd__types=["file", "unix"])
+        assert holds(cond("fd.types", "intersects", "file", "pipe"), fd__types=["unix", "pipe"])
+        assert not holds(kinds, fd__types=[])
+        assert not holds(none, fd__types=[])
 
     def test_any_ancestor_will_do_also_for_not_equal(self) -> None:
         ancestors = ["bash", "sshd"]
-        assert holds(test("proc.aname", "=", "sshd"), proc__aname=ancestors)
-        assert holds(test("proc.aname", "!=", "sshd"), proc__aname=ancestors)
-        assert not holds(no(test("proc.aname", "=", "sshd")), proc__aname=ancestors)
-        assert holds(test("proc.apid", "<", 2), proc__apid=[300, 1])
+        assert holds(cond("proc.aname", "=", "sshd"), proc__aname=ancestors)
+        assert holds(cond("proc.aname", "!=", "sshd"), proc__aname=ancestors)
+        assert not holds(no(cond("proc.aname", "=", "sshd")), proc__aname=ancestors)
+        assert holds(cond("proc.apid", "<", 2), proc__apid=[300, 1])
 
     def test_either_end_of_a_connection_but_both_must_differ(self) -> None:
-        assert holds(test("fd.port", "=", 22), fd__port=[51000, 22])
-        assert holds(test("fd.port", "in", 22, 23), fd__port=[51000, 22])
-        assert holds(test("fd.port", "!=", 80), fd__port=[51000, 22])
-        assert not holds(test("fd.port", "!=", 22), fd__port=[51000, 22])
-        assert not holds(test("fd.net", "!=", ip_network("10.0.0.0/8")), fd__net=[ip_address("10.0.0.1"), ip_address("8.8.8.8")])
+        assert holds(cond("fd.port", "=", 22), fd__port=[51000, 22])
+        assert holds(cond("fd.port", "in", 22, 23), fd__port=[51000, 22])
+        assert holds(cond("fd.port", "!=", 80), fd__port=[51000, 22])
+        assert not holds(cond("fd.port", "!=", 22), fd__port=[51000, 22])
+        assert not holds(cond("fd.net", "!=", ip_network("10.0.0.0/8")), fd__net=[ip_address("10.0.0.1"), ip_address("8.8.8.8")])
 
 
 class TestModifiers:
@@ -210,7 +239,7 @@ class TestTransformers:
     NAME, ARGS = field("proc.name"), field("fd.types")
 
     def value_is(self, slot: object, expected: object, **values: object) -> bool:
-        return holds(test(slot, "=", expected), **values)          # type: ignore[arg-type]
+        return holds(cond(slot, "=", expected), **values)  # type: ignore[arg-type]
 
     def test_of_one_text(self) -> None:
         assert self.value_is(call("toupper", self.NAME), "NGINX-1é", proc__name="nginx-1é")
@@ -221,16 +250,17 @@ class TestTransformers:
 
     def test_base_64(self) -> None:
         decoded = call("b64", self.NAME)
-        assert self.value_is(decoded, "ab", proc__name="YWI=") and self.value_is(decoded, "ab", proc__name="YWI")
+        assert self.value_is(decoded, "ab", proc__name="YWI=")
+        assert self.value_is(decoded, "ab", proc__name="YWI")
         assert self.value_is(decoded, "", proc__name="")
         for wrong in ("YWJ", "Y", "Y-Y=", "YWI==="):
-            assert not holds(test(decoded, "exists"), proc__name=wrong)
+            assert not holds(cond(decoded, "exists"), proc__name=wrong)
         assert self.value_is(decoded, "a", proc__name="YQBi")
 
     def test_of_several(self) -> None:
         both = call("concat", self.NAME, ":", field("proc.pname"))
         assert self.value_is(both, "a:b", proc__name="a", proc__pname="b")
-        assert not holds(test(both, "exists"), proc__name="a")
+        assert not holds(cond(both, "exists"), proc__name="a")
         assert self.value_is(call("join", ",", self.ARGS), "a,b", fd__types=["a", "b"])
         assert self.value_is(call("join", "/", ("x", self.NAME)), "x/a", proc__name="a")
         assert self.value_is(call("len", self.ARGS, kind="u64"), 2, fd__types=["a", "b"])
@@ -238,7 +268,9 @@ class TestTransformers:
     def test_getopt(self) -> None:
         def found(*args: str) -> object:
             options = call("getopt", self.ARGS, "ab:c", is_list=True)
-            return evaluate(test(options, "exists"), lambda _: list(args)), holds(test(options, "in", "a", "b", "c", "?", "v", ""), fd__types=list(args))
+            return evaluate(cond(options, "exists"), lambda _: list(args)), holds(
+                cond(options, "in", "a", "b", "c", "?", "v", ""), fd__types=list(args)
+            )
 
         assert found("-a", "-bv", "-c") == (True, True)
         assert found("-x") == (True, True)
@@ -248,17 +280,17 @@ class TestTransformers:
         assert self.value_is(value, "2", fd__types=["-b", "1", "--long", "-ab2"])
         assert self.value_is(value, "", fd__types=["-b"])
         assert self.value_is(call("getopt", self.ARGS, "ab:", argument="a"), "a", fd__types=["-ab1"])
-        assert not holds(test(value, "exists"), fd__types=["-a"])
+        assert not holds(cond(value, "exists"), fd__types=["-a"])
 
     def test_in_each_other_and_on_the_right_hand_side(self) -> None:
         assert self.value_is(call("toupper", call("basename", self.NAME)), "C", proc__name="/b/c")
-        condition = test("proc.pname", "=", other=call("basename", self.NAME))
+        condition = cond("proc.pname", "=", other=call("basename", self.NAME))
         assert holds(condition, proc__name="/bin/sh", proc__pname="sh")
 
 
 class TestRules:
     def test_true_rules_come_in_the_order_of_definition(self) -> None:
-        rules = [rule(str(i), test("proc.pid", ">=", 150 - i)) for i in range(150)]
+        rules = [rule(str(i), cond("proc.pid", ">=", 150 - i)) for i in range(150)]
         assert matches(rules, {"proc.pid": 80}) == [str(i) for i in range(70, 150)]
 
     def test_disabled_rules_never_are_true(self) -> None:
@@ -266,14 +298,18 @@ class TestRules:
         assert matches(rules, {}) == ["on"]
 
     def test_rules_are_tested_on_their_events_only(self) -> None:
-        rules = [rule("open", all_of(), "OPENAT_2_X"), rule("exec", all_of(), "EXECVE_19_X"), rule("both", all_of(), "OPENAT_2_X", "EXECVE_19_X")]
+        rules = [
+            rule("open", all_of(), "OPENAT_2_X"),
+            rule("exec", all_of(), "EXECVE_19_X"),
+            rule("both", all_of(), "OPENAT_2_X", "EXECVE_19_X"),
+        ]
         assert matches(rules, {}) == ["open", "both"]
         assert matches(rules, {}, "EXECVE_19_X") == ["exec", "both"]
         assert matches(rules, {}, "CLOSE_X") == []
 
     def test_a_condition_as_deep_as_the_language_allows(self) -> None:
-        condition: Checked = test("proc.name", "=", "a")
+        condition: Checked = cond("proc.name", "=", "a")
         for i in range(2000):
-            condition = no(all_of(condition, test("proc.pid", ">", i))) if i % 2 else any_of(condition, test("proc.pid", "<", -i))
+            condition = no(all_of(condition, cond("proc.pid", ">", i))) if i % 2 else any_of(condition, cond("proc.pid", "<", -i))
         values = {"proc.name": "a", "proc.pid": 5000}
         assert machine_holds(condition, values) is evaluate(condition, lambda slot: values[str(slot)])

@@ -11,12 +11,12 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
+
+from conftest import ROOT
+from falcolib.compiler import compile_rules
 from machine import rule
 from test_differential import EVENTS, groups
-
-from falcolib.compiler import compile_rules
 
 CSRC = ROOT / "csrc"
 BUILD = ROOT / "build" / "fuzz"
@@ -58,6 +58,20 @@ def test_no_program_breaks_the_machine() -> None:
     write_seeds(seeds)
     seconds = os.environ.get("FUZZ_SECONDS", "20")
     run = subprocess.run(
-        [program, corpus, seeds, f"-max_total_time={seconds}", "-max_len=12000", "-timeout=10", "-rss_limit_mb=1024", f"-artifact_prefix={corpus}/"],
-        capture_output=True, text=True, errors="replace", check=False, env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"})
+        [
+            program,
+            corpus,
+            seeds,
+            f"-max_total_time={seconds}",
+            "-max_len=12000",
+            "-timeout=10",
+            "-rss_limit_mb=1024",
+            f"-artifact_prefix={corpus}/",
+        ],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
+    )
     assert run.returncode == 0, run.stderr[-6000:]

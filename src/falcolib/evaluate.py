@@ -13,6 +13,7 @@ import binascii
 import functools
 import ipaddress
 import re
+import string
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,10 +61,7 @@ def trace(condition: Checked, get: Get) -> Step:
             continue
         steps = tuple(done[len(done) - begun:])
         del done[len(done) - begun:]
-        if isinstance(tree, CheckedNot):
-            holds = not steps[0].holds
-        else:
-            holds = (steps[-1].holds if steps else not stops_at)
+        holds = not steps[0].holds if isinstance(tree, CheckedNot) else steps[-1].holds if steps else not stops_at
         done.append(Step(tree, holds, None, steps))
     return done[0]
 
@@ -112,10 +110,10 @@ def _one(check: Check, left: object, rights: Sequence[object]) -> bool:
 
 def _equal(kind: str, left: Any, right: Any) -> bool:
     if kind == "net":
-        address, network = _address(left), right
-        return bool(address.version == network.version and _bits(address) & _bits(network.netmask) == _bits(network.network_address) & _bits(network.netmask))
+        address, mask = _address(left), _bits(right.netmask)
+        return bool(address.version == right.version and _bits(address) & mask == _bits(right.network_address) & mask)
     if kind == "ip":
-        return _address(left) == _address(right)
+        return bool(_address(left) == _address(right))
     return bool(_raw(left) == _raw(right))
 
 
@@ -159,15 +157,19 @@ def _is_prefix(path: bytes, prefix: bytes) -> bool:
         _glob(h, w) if re.search(rb"[?*[]", w) else h == w for h, w in zip(have, want, strict=False))
 
 
+#: A bracket that is closed; a "]" that comes first is one of its members.
+_BRACKET = re.compile(rb"\[([!^]?)(?=(\]?))(\2(?:\[:[a-z]+:\]|\\.|(?!\[:[a-z]+:\])[^\]\\])*)\]", re.DOTALL)
+
+
 @functools.lru_cache(maxsize=1024)
 def _glob_pattern(pattern: bytes, fold: bool) -> re.Pattern[bytes]:
     r"""fnmatch(3) without flags, of bytes: ``*`` and ``?`` match any, ``[a-z]``, ``[!a-z]``, ``[[:alpha:]]``; ``\`` quotes."""
     out, i = b"", 0
     while i < len(pattern):
         c = pattern[i:i + 1]
-        bracket = re.compile(rb"\[([!^]?)(\]?(?:\[:[a-z]+:\]|\\.|[^\]\\])*)\]", re.DOTALL).match(pattern, i) if c == b"[" else None
+        bracket = _BRACKET.match(pattern, i) if c == b"[" else None
         if bracket:
-            out += b"[" + (b"^" if bracket[1] else b"") + _bracket(bracket[2]) + b"]"
+            out += _bracket(bool(bracket[1]), bracket[3])
             i = bracket.end()
             continue
         if c == b"\\":
@@ -181,18 +183,21 @@ def _glob_pattern(pattern: bytes, fold: bool) -> re.Pattern[bytes]:
 
 
 _CLASSES = {
-    b"alpha": b"a-zA-Z", b"digit": b"0-9", b"alnum": b"a-zA-Z0-9", b"upper": b"A-Z", b"lower": b"a-z", b"space": rb" \t\n\r\f\v",
-    b"blank": rb" \t", b"punct": rb"!-/:-@\[-`{-~", b"xdigit": b"0-9A-Fa-f", b"cntrl": rb"\x00-\x1f\x7f", b"print": b" -~", b"graph": b"!-~",
+    b"alpha": string.ascii_letters, b"digit": string.digits, b"alnum": string.ascii_letters + string.digits,
+    b"upper": string.ascii_uppercase, b"lower": string.ascii_lowercase, b"space": string.whitespace, b"blank": " \t",
+    b"punct": string.punctuation, b"xdigit": string.hexdigits, b"cntrl": "".join(map(chr, (*range(32), 127))),
+    b"print": "".join(map(chr, range(32, 127))), b"graph": "".join(map(chr, range(33, 127))),
 }
 
 
-def _bracket(inside: bytes) -> bytes:
-    def one(m: re.Match[bytes]) -> bytes:
-        if m[1]:
-            return _CLASSES[m[1]]
-        return b"-" if m[0] == b"-" else re.escape(m[2] or m[0])
-
-    return re.sub(rb"\[:([a-z]+):\]|\\(.)|.", one, inside, flags=re.DOTALL)
+def _bracket(negated: bool, inside: bytes) -> bytes:
+    """What stands between [ and ] as a regular expression of the bytes that it means."""
+    members: set[int] = set()
+    for m in re.finditer(rb"\[:([a-z]+):\]|\\?(.)(?:-\\?(.))?", inside, re.DOTALL):
+        members.update(_CLASSES.get(m[1], "").encode() if m[1] else range(m[2][0], (m[3] or m[2])[0] + 1))
+    if not members:
+        return b"." if negated else b"(?!)"
+    return b"[" + b"^" * negated + b"".join(b"\\x%02x" % byte for byte in sorted(members)) + b"]"
 
 
 def _glob(text: bytes, pattern: bytes, fold: bool = False) -> bool:
@@ -258,7 +263,11 @@ def _decode(text: bytes) -> bytes | None:
 
 def _b64(slot: TransformSlot, value: Any) -> object:
     """A text ends at its first NUL, bytes don't."""
-    decode: Callable[[bytes], bytes | None] = _decode if slot.kind == "bytes" else lambda x: None if (y := _decode(x)) is None else y.split(b"\0")[0]
+
+    def decode(text: bytes) -> bytes | None:
+        decoded = _decode(text)
+        return decoded if decoded is None or slot.kind == "bytes" else decoded.split(b"\0")[0]
+
     return _each(decode)(slot, value)
 
 

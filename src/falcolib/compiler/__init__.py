@@ -55,7 +55,8 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
         types[event.id] = sections[key]
     outputs = tuple(_captured(rule, tables) if rule.enabled else () for rule in rules)
     code = [_remembering_behind(len(emitter.gates), instruction) for instruction in emitter.code]
-    return Program(tables.program(code, emitter.gates, emitter.memos, ranges, types, outputs), rules, tuple(tables.slots), outputs, tuple(tables.patterns))
+    program = tables.program(code, emitter.gates, emitter.memos, ranges, types, outputs)
+    return Program(program, rules, tuple(tables.slots), outputs, tuple(tables.patterns))
 
 
 def _captured(rule: CheckedRule, tables: Tables) -> tuple[int, ...]:

@@ -66,7 +66,8 @@ class _Listing:
         if wants == "GATE":
             return f"gate {operand:<49} {jump}"
         modifier = next((" " + word for word, flag in MODIFIERS.items() if flags & flag), "")
-        words = f"{'any ' * bool(flags & ANY)}{'all ' * bool(flags & ALL)}s{slot} {name}{modifier} {self._operand(wants, flags, operand)}".rstrip()
+        which = "any " * bool(flags & ANY) + "all " * bool(flags & ALL)
+        words = f"{which}s{slot} {name}{modifier} {self._operand(wants, flags, operand)}".rstrip()
         return f"{words:<54} {jump}" + (f"  memo {memo}" if memo else "")
 
     def _operand(self, wants: str, flags: int, operand: int) -> str:

@@ -79,12 +79,12 @@ class Emitter:
             patterns = tuple(tables.pattern(str(value)) for value in check.values)
             if check.modifier is None:
                 return op, flags, slot, patterns[0]
-            return op, flags | MODIFIERS[check.modifier], slot, tables.list("PLAIN", "u64", patterns)
+            return op, flags | MODIFIERS[check.modifier], slot, tables.listing("PLAIN", "u64", patterns)
         if wants != "VALUE":
-            return op, flags, slot, tables.list(wants, kind, check.values)
+            return op, flags, slot, tables.listing(wants, kind, check.values)
         if check.modifier is None:
             return op, flags, slot, tables.constant(kind, check.values[0])
-        return op, flags | MODIFIERS[check.modifier], slot, tables.list("PLAIN", kind, check.values)
+        return op, flags | MODIFIERS[check.modifier], slot, tables.listing("PLAIN", kind, check.values)
 
 
 def _mnemonic(check: Check) -> str:
@@ -112,7 +112,7 @@ class _Section:
         self._steps = steps
         self._nodes = emitter.graph.nodes
         self._gates: dict[NodeId, int] = {}
-        self._memos: dict[NodeId, int] = {}
+        self._memos: dict[_Test, int] = {}
         self._code: list[tuple[_Test, int | None, int]] = []        # a test, its label, its memo
         self._places: dict[int, int] = {}                   # labels: the number of the instruction behind them
         self._labels = sum(step[0] == LABEL for step in steps)
@@ -133,8 +133,8 @@ class _Section:
         return self._end()
 
     def _find_shared(self) -> list[NodeId]:
-        """Gives places for their outcomes to the tests that are used several times, and returns the nodes that become gates: those first
-        that others use, which is the order of their numbers."""
+        """The nodes that become gates: those first that others use, which is the order of their numbers. Tests that are used several times
+        get places for their outcomes."""
         uses: dict[NodeId, int] = {}
         for what, node, _ in self._steps:
             if what == GATE:
@@ -148,19 +148,32 @@ class _Section:
                 if part not in uses:
                     insort(waiting, part)
                 uses[part] = uses.get(part, 0) + once
+        self._remember([node for node in seen if isinstance(self._nodes[node], Leaf)], uses)
         gates, depths = [], dict.fromkeys(seen, 0)          # depths: of the gates in a node
         for node in reversed(seen):
-            shared = self._is_shared(node, uses)
             if isinstance(self._nodes[node], Leaf):
-                if shared:
-                    self._emitter.memos += 1
-                    self._memos[node] = self._emitter.memos
                 continue
             depths[node] = max(depths[part] for part in self._emitter.parts(node))
-            if shared and depths[node] < GATE_DEPTH:
+            if self._is_shared(node, uses) and depths[node] < GATE_DEPTH:
                 depths[node] += 1
                 gates.append(node)
         return gates
+
+    def _remember(self, leaves: Sequence[NodeId], uses: dict[NodeId, int]) -> None:
+        """Gives places for their outcomes to the tests that are used several times; a test and its negation have one outcome."""
+        times: dict[_Test, int] = {}
+        for node in leaves:
+            if self._emitter.is_worth_remembering(node):
+                test = self._test_of(node)
+                times[test] = times.get(test, 0) + uses[node]
+        for test in reversed([test for test, count in times.items() if count > 1]):
+            self._emitter.memos += 1
+            self._memos[test] = self._emitter.memos
+
+    def _test_of(self, node: NodeId) -> _Test:
+        shape = self._nodes[node]
+        assert isinstance(shape, Leaf)
+        return self._emitter.test(shape.check)
 
     def _is_shared(self, node: NodeId, uses: dict[NodeId, int]) -> bool:
         return uses[node] > 1 and self._emitter.is_worth_remembering(node)
@@ -185,8 +198,8 @@ class _Section:
             node, label, sense = item
             shape = self._nodes[node]
             if isinstance(shape, Leaf):
-                op, flags, slot, operand = self._emitter.test(shape.check)
-                self._add((op, flags | (IF if sense is not shape.negated else 0), slot, operand), label, self._memos.get(node, 0))
+                test = op, flags, slot, operand = self._emitter.test(shape.check)
+                self._add((op, flags | (IF if sense is not shape.negated else 0), slot, operand), label, self._memos.get(test, 0))
             elif node in self._gates and not whole:
                 self._add((opcodes()["gate"][0], IF if sense else 0, 0, self._gates[node]), label)
             else:

@@ -19,7 +19,9 @@ GATE, LABEL, RULE = "gate", "label", "rule"
 # Estimates, of instructions of the processor and of probabilities. They order tests; they decide nothing.
 _FAILS = {"exists": 0.1, "!=": 0.2, "<": 0.4, "<=": 0.4, ">": 0.4, ">=": 0.4}
 _FAILS_DEFAULT, _FAILS_NUMBER = 0.9, 0.5
-_COST = {"contains": 60, "icontains": 150, "glob": 250, "iglob": 300, "regex": 2000, "pmatch": 40, "in": 25, "startswith": 20, "endswith": 20}
+_COST = {"in": 25, "startswith": 20, "endswith": 20, "pmatch": 40, "contains": 60, "icontains": 150, "glob": 250, "iglob": 300,
+         "regex": 2000}
+_AT_ONCE = frozenset(("in", "startswith", "endswith", "pmatch"))        # a number of values costs as much as one
 _COST_DEFAULT, _COST_ANY = 15, 150
 _REMEMBERED = frozenset(("contains", "icontains", "glob", "iglob", "regex", "pmatch"))
 
@@ -49,7 +51,7 @@ class Estimates:
     def _leaf(self, leaf: Leaf) -> tuple[float, float]:
         check = leaf.check
         several = check.slot.is_any or check.slot.is_list
-        cost = _COST.get(check.op, _COST_DEFAULT) * (max(1, len(check.values)) if check.op not in ("in", "startswith", "endswith", "pmatch") else 1)
+        cost = _COST.get(check.op, _COST_DEFAULT) * (1 if check.op in _AT_ONCE else max(1, len(check.values)))
         fails = _FAILS.get(check.op, _FAILS_DEFAULT if check.slot.kind in ("str", "bytes", "ip", "net") else _FAILS_NUMBER)
         return cost + _COST_ANY * several, 1 - fails if leaf.negated else fails
 

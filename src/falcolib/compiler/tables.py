@@ -76,7 +76,7 @@ class Tables:
             self._values.append(self._value(kind, value))
         return number
 
-    def list(self, form: str, kind: str, values: tuple[Value, ...]) -> int:
+    def listing(self, form: str, kind: str, values: tuple[Value, ...]) -> int:
         """The number of a list of constants, prepared in a form of FORMS."""
         key = FORMS[form], kind, values
         number = self._list_numbers.get(key)
@@ -105,14 +105,16 @@ class Tables:
         argument = slot.argument
         index = argument.index if argument else None
         key = argument.text.encode("utf-8", "surrogateescape") if argument else b""
-        return (KINDS[slot.kind], 0, slot.info.id, _flags(slot), int(index is not None), int(argument is not None), index or 0, self.text(key), len(key), 0, 0)
+        has_index, has_key = index is not None, argument is not None
+        return (KINDS[slot.kind], 0, slot.info.id, _flags(slot), has_index, has_key, index or 0, self.text(key), len(key), 0, 0)
 
     def _transformer(self, slot: TransformSlot) -> tuple[int, ...]:
         inputs = [row for x in slot.inputs for row in self._input(x)]
         first = len(self._inputs)
         self._inputs += inputs
         key = slot.argument.encode("utf-8", "surrogateescape") if slot.argument is not None else b""
-        return (KINDS[slot.kind], opcodes()[slot.name][0], 0, _flags(slot), 0, int(slot.argument is not None), 0, self.text(key), len(key), first, len(inputs))
+        op, _ = opcodes()[slot.name]
+        return (KINDS[slot.kind], op, 0, _flags(slot), 0, slot.argument is not None, 0, self.text(key), len(key), first, len(inputs))
 
     def _input(self, x: Slot | Value | tuple[Slot | Value, ...]) -> list[tuple[int, int]]:
         if isinstance(x, tuple):
