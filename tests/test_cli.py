@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command: what goes to stdout, what to stderr, and with which status it ends."""
 
+import contextlib
 import gzip
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -14,6 +16,8 @@ from typing import IO, TypeAlias
 import pytest
 
 from conftest import ROOT
+from falcolib import Capture, Engine, RuleSet
+from falcolib.cli.run import Stopper
 
 Done: TypeAlias = "subprocess.CompletedProcess[str]"
 
@@ -225,6 +229,100 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(rule_file: str, attack1: P
         os.close(write)
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
+
+
+def test_a_signal_while_rules_are_loaded_ends_the_run_cleanly_too(attack1: Path) -> None:
+    stopper = Stopper()
+    stopper(signal.SIGTERM, None)
+    engine = Engine(RuleSet.parse(EXEC_RULE))
+    alerts = engine.run(Capture(attack1))
+    stopper.attach(engine)
+    assert list(alerts) == []
+
+
+# ---- terminals, locales, and outputs that can't be written ----
+
+
+def on_terminal(*arguments: str, capture: bytes, stdout: int | None) -> tuple[int, str]:
+    """Runs a replay with stderr, and stdout if None is given, on a terminal. The second half of the capture comes when the bar is there."""
+    terminal, side = pty.openpty()
+    command = [sys.executable, "-m", "falcolib", "run", *arguments, "--capture", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=side if stdout is None else stdout, stderr=side,
+                          env={**os.environ, "TERM": "xterm", "COLUMNS": "60"}) as process:
+        os.close(side)
+        assert process.stdin
+        process.stdin.write(capture[: len(capture) // 2])
+        process.stdin.flush()
+        seen = b""
+        while b"\rreplaying" not in seen.replace(b"\x1b[K", b""):
+            seen += os.read(terminal, 4096)
+        process.stdin.write(capture[len(capture) // 2 :])
+        process.stdin.close()
+        with contextlib.suppress(OSError):              # the other side has gone
+            while more := os.read(terminal, 4096):
+                seen += more
+    os.close(terminal)
+    return process.returncode, seen.decode()
+
+
+def test_a_long_replay_has_a_progress_bar_on_the_terminal_and_alerts_stay_on_stdout(rule_file: str, attack1: Path, tmp_path: Path) -> None:
+    plain = gzip.decompress(attack1.read_bytes())
+    with (tmp_path / "alerts").open("wb") as out:
+        status, seen = on_terminal("-r", rule_file, capture=plain, stdout=out.fileno())
+    assert status == 0
+    assert (tmp_path / "alerts").read_text() == replay(rule_file, attack1).stdout
+    assert "Notice" not in seen
+
+
+def test_on_a_shared_terminal_alerts_are_whole_lines_beside_the_progress_bar(rule_file: str, attack1: Path) -> None:
+    plain = gzip.decompress(attack1.read_bytes())
+    status, seen = on_terminal("-r", rule_file, capture=plain, stdout=None)
+    assert status == 0
+    lines = [line.rpartition("\x1b[K")[2] for line in seen.split("\r\n")]
+    assert [line for line in lines if TEXT_LINE.match(line)] == replay(rule_file, attack1).stdout.splitlines()
+
+
+def test_without_a_terminal_there_is_no_progress(rule_file: str, attack1: Path) -> None:
+    assert "\x1b" not in replay(rule_file, attack1).stderr
+
+
+@pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}])
+def test_alerts_are_utf_8_whatever_the_locale(attack1: Path, tmp_path: Path, locale: dict[str, str]) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("- {rule: größe, desc: d, condition: evt.type = execve, output: é, priority: INFO}\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "falcolib", "run", "-r", str(rules), "--capture", str(attack1)], capture_output=True,
+                          env={**os.environ, **locale}, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert all(line.endswith(" é") for line in done.stdout.decode().splitlines())
+
+
+def shell(command: str, *arguments: str) -> Done:
+    return subprocess.run(["sh", "-c", f'"$0" -m falcolib "$@" {command}', sys.executable, *arguments], capture_output=True, text=True,
+                          timeout=120)
+
+
+def test_a_full_or_closed_stdout_is_an_error_without_a_traceback(rule_file: str, attack1: Path) -> None:
+    for command in (">/dev/full", ">&-"):
+        done = shell(command, "run", "-r", rule_file, "--capture", str(attack1))
+        assert done.returncode == 1
+        assert "Error: standard output:" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_alerts_are_found_also_where_stderr_is_full_or_closed(rule_file: str, attack1: Path) -> None:
+    want = replay(rule_file, attack1).stdout
+    for command in ("2>/dev/full", "2>&-"):
+        done = shell(command, "run", "-r", rule_file, "--capture", str(attack1))
+        assert (done.returncode, done.stdout) == (0, want)
+
+
+def test_a_second_capture_is_wrong_usage(rule_file: str, attack1: Path) -> None:
+    done = falcolib("run", "-r", rule_file, "--capture", str(attack1), "--capture", str(attack1), status=2)
+    assert "one capture" in done.stderr
+
+
+def test_a_run_without_rules_is_warned_of(attack1: Path, tmp_path: Path) -> None:
+    assert "no rule is enabled" in replay(str(tmp_path), attack1).stderr
 
 
 # ---- the other commands ----

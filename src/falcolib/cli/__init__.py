@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 
 import click
@@ -41,6 +43,11 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; exits 0, 1 after an error, 2 for wrong usage."""
+    if sys.stderr is None:              # was closed: its number must not become that of a file
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")       # what the locale can't show is no reason to fail
     try:
         sys.exit(cli(prog_name="falcolib", standalone_mode=False))     # without standalone_mode, an Exit comes back as its status
     except click.ClickException as e:
@@ -48,9 +55,12 @@ def main() -> None:
         sys.exit(e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()              # the reader of our output has gone: nobody is left to tell
+    except BrokenPipeError:             # the reader of our output has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # for what Python still wants to write at its end
         sys.exit(1)
-    except (FalcolibError, OSError) as e:
+    except OSError as e:
+        print(f"Error: {e.filename}: {e.strerror}" if e.filename is not None else f"Error: {e}", file=sys.stderr)
+        sys.exit(1)
+    except FalcolibError as e:
         print(f"Error: {e}", file=sys.stderr)
         sys.exit(1)

@@ -14,7 +14,7 @@ from ..rules import RuleSet, validate
 from .run import default_rules
 
 
-@click.command("validate")
+@click.command("validate", short_help="Check rule files.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--json", "as_json", is_flag=True, help="Falco's result format.")
 def validate_command(files: tuple[str, ...], as_json: bool) -> None:
@@ -35,7 +35,7 @@ def validate_command(files: tuple[str, ...], as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@click.command("describe")
+@click.command("describe", short_help="List rules, or print the program they compile to.")
 @click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
               help="A rule file, or a folder of them; may be repeated. Default: our own rules.")
 @click.option("--program", is_flag=True,

@@ -7,7 +7,6 @@ import contextlib
 import difflib
 import gc
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,11 +18,12 @@ from typing import Any
 
 import click
 
-from ..alert import Alert, AlertFormat, Priority
+from ..alert import AlertFormat, Priority
 from ..engine import Engine, Matching, Stats
 from ..errors import FalcolibError
 from ..rules import RuleSet
 from ..sources import Capture
+from .terminal import AlertWriter, log
 
 
 @dataclass(frozen=True)
@@ -96,53 +96,65 @@ def default_rules() -> str:
 
 @click.command("run")
 @click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
-              help="A rule file, or a folder of them; may be repeated, order matters. Default: our own rules.")
-@click.option("--capture", required=True, metavar="FILE.scap", help="The capture to replay, plain or gzip; - for standard input.")
-@click.option("-o", "options", multiple=True, metavar="KEY=VALUE",
-              help="A setting of falco.yaml: json_output=true, rule_matching=all, priority=warning, time_format_iso_8601=true, "
-                   "json_include_*_property=…")
-def run_command(rules: tuple[str, ...], capture: str, options: tuple[str, ...]) -> None:
+              help="A rule file, or a folder of them (*.yaml, *.yml, by name). May be repeated: later files append to and override what "
+                   "is in earlier ones. Default: our own rules.")
+@click.option("--capture", "captures", required=True, multiple=True, metavar="FILE.scap",
+              help="The capture to replay, plain or gzip; - for standard input.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting of falco.yaml, see above. May be repeated.")
+def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tuple[str, ...]) -> None:
     """Match events against rules and print alerts.
 
     Alerts go to stdout, everything else to stderr. SIGINT and SIGTERM end the run cleanly: what was found is printed, then the statistics,
     exit status 0. A damaged capture gives the alerts up to the damage, and exit status 1.
+
+    \b
+    Settings, with their defaults:
+      -o json_output=false        alerts as JSON lines
+      -o rule_matching=first      or all: every rule that matches an event
+      -o priority=debug           the least urgent priority that rules must have
+      -o time_format_iso_8601=false
+      -o json_include_output_property=true
+      -o json_include_message_property=false
+      -o json_include_output_fields_property=true
+      -o json_include_tags_property=true
+
+    The environment's FALCO_HOSTNAME is the host name in alerts, TZ the time zone of their times.
     """
     settings = read_settings(options)
+    if len(captures) > 1:
+        raise click.UsageError("--capture: only one capture can be replayed at a time")
     started = time.monotonic()
-    gc.disable()                    # what loading makes stays to the end: looking through it for garbage costs a quarter of the start-up
-    ruleset = RuleSet.load(*(rules or (default_rules(),)))
-    for warning in ruleset.warnings:
-        log(f"Warning: {warning}")
-    engine = Engine(ruleset.select(priority=settings.priority), matching=settings.rule_matching, format=settings.format)
-    gc.freeze()
-    gc.enable()
-    source = Capture(capture)
-    count = sum(r.enabled for r in ruleset.rules)
-    log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {capture}")
-    severities: Counter[Priority] = Counter()
-    failure: FalcolibError | None = None
-    alerts = engine.run(source)
-    with stop_on_signals(engine), progress(source):
-        try:
-            for alert in alerts:
-                severities[alert.priority] += 1
-                print_alert(alert, settings.json_output)
-        except FalcolibError as e:
-            failure = e
-    print_statistics(engine.stats(), severities, time.monotonic() - started)
+    with stop_on_signals() as stopper:
+        writer = AlertWriter()
+        gc.disable()                # what loading makes stays to the end: looking through it for garbage costs a quarter of the start-up
+        ruleset = RuleSet.load(*(rules or (default_rules(),)))
+        for warning in ruleset.warnings:
+            log(f"Warning: {warning}")
+        ruleset = ruleset.select(priority=settings.priority)
+        engine = Engine(ruleset, matching=settings.rule_matching, format=settings.format)
+        gc.freeze()
+        gc.enable()
+        count = sum(rule.enabled for rule in ruleset.rules)
+        if not count:
+            log("Warning: no rule is enabled: nothing can be found")
+        source = Capture(captures[0])
+        log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {captures[0]}")
+        severities: Counter[Priority] = Counter()
+        failure: FalcolibError | OSError | None = None
+        alerts = engine.run(source)
+        stopper.attach(engine)
+        with writer.progress(source):
+            try:
+                for alert in alerts:
+                    severities[alert.priority] += 1
+                    writer.write(alert.json() if settings.json_output else str(alert))
+            except BrokenPipeError:     # of stdout: nobody is left to tell
+                raise
+            except (FalcolibError, OSError) as e:
+                failure = e
+        print_statistics(engine.stats(), severities, time.monotonic() - started)
     if failure:
         raise failure
-
-
-def print_alert(alert: Alert, as_json: bool) -> None:
-    """One line on stdout, written at once, so that a signal can't tear it."""
-    sys.stdout.write((alert.json() if as_json else str(alert)) + "\n")
-    sys.stdout.flush()
-
-
-def log(text: str) -> None:
-    """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float) -> None:
@@ -164,49 +176,32 @@ def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float
         log("Left out: " + ", ".join(f"{count} {what}" for what, count in left_out.items() if count))
 
 
+class Stopper:
+    """Ends the run of an engine, also when it is told before there is one."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._engine: Engine | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """The engine that runs."""
+        self._engine = engine
+        if self._asked:
+            engine.stop()
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self._asked = True
+        if self._engine:
+            self._engine.stop()
+
+
 @contextlib.contextmanager
-def stop_on_signals(engine: Engine) -> Iterator[None]:
+def stop_on_signals() -> Iterator[Stopper]:
     """SIGINT and SIGTERM end the run, also where SIGINT was ignored at the start (a background job of a shell)."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        engine.stop()
-
-    before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    stopper = Stopper()
+    before = {s: signal.signal(s, stopper) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stopper
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
-
-
-@contextlib.contextmanager
-def progress(source: Capture) -> Iterator[None]:
-    """A progress bar on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    import threading
-
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    done = threading.Event()
-    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("replaying", total=None)
-
-        def refresh() -> None:
-            position, total = source.position()
-            bar.update(task, completed=position, total=total)
-
-        def tick() -> None:
-            while not done.wait(0.2):
-                refresh()
-
-        ticker = threading.Thread(target=tick, daemon=True)
-        ticker.start()
-        try:
-            yield
-        finally:
-            done.set()
-            ticker.join()
