@@ -137,7 +137,7 @@ EXTRACT(evt_res)
         return false;
     if (result >= 0)
         return fl_set_lit(out, "SUCCESS");
-    const char *name = fl_errno_name(-result);
+    const char *name = fl_error_name(result);
     return fl_set_lit(out, name ? name : "");
 }
 

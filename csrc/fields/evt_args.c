@@ -298,7 +298,7 @@ static void put_descriptor(struct fl_text *text, const struct fl_fd *fd)
 
 static void put_error(struct fl_text *text, int64_t value)
 {
-    const char *name = value < 0 ? fl_errno_name(value == INT64_MIN ? 0 : -value) : NULL;
+    const char *name = fl_error_name(value);
     if (name)
         fl_text_lit(text, name);
 }

@@ -74,8 +74,8 @@ static inline unsigned fl_flags_of(const struct fl_view *view) { return fl_info(
 int fl_param_named(const struct fl_event_info *info, const char *name, size_t len);
 /* What a system call returned: its exit event's first parameter. False where the event has none. */
 bool fl_result(const struct fl_view *view, int64_t *result);
-/* "ENOENT" of 2; NULL if there is no such error. */
-const char *fl_errno_name(int64_t number);
+/* "ENOENT" of -2; NULL if there is no such error. */
+const char *fl_error_name(int64_t result);
 const char *fl_signal_name(unsigned number);
 const char *fl_syscall_name(unsigned id);                           /* by the portable id */
 

@@ -33,9 +33,10 @@ static const char *const errors[] = {
     [530] = "ERECALLCONFLICT",
 };
 
-const char *fl_errno_name(int64_t number)
+const char *fl_error_name(int64_t result)
 {
-    return number > 0 && number < (int64_t)(sizeof errors / sizeof *errors) ? errors[number] : NULL;
+    uint64_t number = 0 - (uint64_t)result;
+    return result < 0 && number < sizeof errors / sizeof *errors ? errors[number] : NULL;
 }
 
 static const char *const signals[] = {
