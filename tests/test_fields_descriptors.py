@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fields of descriptors, connections and paths, and the parameters of events as text, on captures made for them."""
+
+import struct
+
+import pytest
+
+from falcolib import Engine, RuleSet
+from scapwriter import Chunked, capture, current, event, fd, fds, interface, interfaces, process, process_tail, processes, text
+
+TREE = processes(9, process(9, cwd="/home", vtid=100, vpid=100, tail=process_tail()))
+LOCAL = interfaces(2, interface(1, bytes((10, 0, 0, 1)), "eth0"))
+
+
+def of(*made: bytes, fields: tuple[str, ...]) -> list[object]:
+    return current(capture(TREE, LOCAL, *made), *fields)
+
+
+def tuple4(source: str, sport: int, dest: str, dport: int) -> bytes:
+    ends = ((source, sport), (dest, dport))
+    return b"\2" + b"".join(bytes(map(int, addr.split("."))) + struct.pack("<H", port) for addr, port in ends)
+
+
+OPEN = event("OPENAT_2_X", 3, -100, "sub/./x//y.txt", 1, 0, 0xFE03, 77)
+SOCKET = event("SOCKET_X", 4, 2, 1, 6, 0)
+CONNECT = event("CONNECT_X", 0, tuple4("10.0.0.1", 5000, "10.0.0.2", 443), 4, b"\2\x0a\0\0\2\xbb\1")
+
+
+class TestFiles:
+    @pytest.mark.parametrize(("field", "value"), [
+        ("fd.num", 3), ("fd.type", "file"), ("fd.typechar", "f"), ("fd.name", "/home/sub/x/y.txt"), ("fd.nameraw", "sub/./x/y.txt"),
+        ("fd.directory", "/home/sub/x"), ("fd.filename", "y.txt"), ("fd.uid", "1003"), ("fd.containername", ":/home/sub/x/y.txt"),
+        ("fd.containerdirectory", ":/home/sub/x"), ("fd.dev", "FE03"), ("fd.dev.major", 254), ("fd.dev.minor", 3), ("fd.ino", 77),
+        ("fd.sockfamily", None), ("fd.l4proto", "<NA>"), ("fd.cip", None), ("fd.is_server", False), ("fd.name_changed", True),
+        ("fs.path.name", "/home/sub/x/y.txt"), ("fs.path.nameraw", "sub/./x//y.txt"), ("evt.abspath", "/home/sub/x/y.txt"),
+    ])
+    def test_an_opened_file(self, field: str, value: object) -> None:
+        assert of(OPEN, fields=(field,)) == [value]
+
+    def test_a_file_that_could_not_be_opened_has_the_name_that_was_asked_for(self) -> None:
+        made = event("OPENAT_2_X", -2, -100, "x/y", 1, 0, 0, 0)
+        assert of(made, fields=("fd.name", "fd.directory", "fd.filename", "fd.num", "fd.type", "fd.typechar")) == [
+            "/home/x/y", "/home/x", None, -1, None, "f"]
+        assert of(made, fields=("fs.path.name", "fs.path.nameraw")) == ["<UNKNOWN>", "x/y"]
+
+    def test_an_unknown_descriptor(self) -> None:
+        assert of(event("CLOSE_X", 0, 9), fields=("fd.num", "fd.name", "fd.directory", "fd.type", "fd.typechar", "fd.ino")) == [
+            9, "", "/", None, "o", None]
+
+    def test_events_without_a_descriptor_have_none(self) -> None:
+        assert of(event("GETUID_X", 0), fields=("fd.num", "fd.name", "fd.types")) == [None, None, None]
+
+    @pytest.mark.parametrize(("kind", "letter", "word"), [
+        (2, "d", "directory"), (7, "p", "pipe"), (9, "e", "event"), (10, "X", "<NA>"), (12, "l", "eventpoll"), (18, "u", "userfaultfd"),
+        (19, "r", "io_uring"), (20, "m", "memfd"), (21, "P", "pidfd"),
+    ])
+    def test_kinds(self, kind: int, letter: str, word: str) -> None:
+        assert of(fds(2, 100, fd(2, 5, kind, text("n"))), event("CLOSE_X", 0, 5), fields=("fd.typechar", "fd.type")) == [letter, word]
+
+
+class TestConnections:
+    @pytest.mark.parametrize(("field", "value"), [
+        ("fd.name", "10.0.0.1:5000->10.0.0.2:443"), ("fd.cip", "10.0.0.1"), ("fd.sip", "10.0.0.2"), ("fd.lip", "10.0.0.1"),
+        ("fd.rip", "10.0.0.2"), ("fd.cport", 5000), ("fd.sport", 443), ("fd.lport", 5000), ("fd.rport", 443), ("fd.sproto", "443"),
+        ("fd.l4proto", "tcp"), ("fd.sockfamily", "ip"), ("fd.is_server", False), ("fd.connected", True), ("fd.typechar", "4"),
+        ("fd.ip", None), ("fd.port", None), ("fd.snet", "<IPNET>"), ("fd.sip.name", None), ("fd.directory", None),
+        ("evt.arg.fd", "<4t>10.0.0.1:5000->10.0.0.2:443"), ("evt.arg.tuple", "10.0.0.1:5000->10.0.0.2:443"),
+    ])
+    def test_a_client(self, field: str, value: object) -> None:
+        assert of(SOCKET, CONNECT, fields=(field,)) == [value]
+
+    def test_the_ends_are_not_known_before_the_connection(self) -> None:
+        assert of(SOCKET, fields=("fd.cip", "fd.sport", "fd.l4proto", "fd.name", "fd.connected")) == [None, None, "<NA>", "", False]
+
+    def test_a_listening_socket_has_only_a_server(self) -> None:
+        bind = event("BIND_X", 0, b"\2\x0a\0\0\1\x50\0", 4)
+        assert of(SOCKET, bind, fields=("fd.name", "fd.sip", "fd.sport", "fd.cip", "fd.lport", "fd.is_server")) == [
+            "10.0.0.1:80", "10.0.0.1", 80, None, None, True]
+
+    def test_a_connection_of_the_machine_with_itself_is_local_at_the_client_s_end(self) -> None:
+        accept = event("ACCEPT_5_X", 5, tuple4("127.0.0.1", 999, "127.0.0.1", 80), 0, 0, 1)
+        assert of(accept, fields=("fd.lport", "fd.rport", "fd.is_server")) == [999, 80, True]
+
+    @pytest.mark.parametrize(("condition", "holds"), [
+        ("fd.ip = 10.0.0.2", True), ("fd.ip = 10.0.0.1", True), ("fd.ip != 10.0.0.1", False), ("fd.ip != 1.1.1.1", True),
+        ("fd.port = 443", True), ("fd.port in (1, 5000)", True), ("fd.net = 10.0.0.0/8", True), ("fd.snet = 10.0.0.2/32", True),
+        ("fd.cnet = 10.0.0.2/32", False), ("fd.port > 4999", True),
+    ])
+    def test_conditions_on_either_end(self, condition: str, holds: bool) -> None:
+        rules = RuleSet.parse(f"- {{rule: r, desc: d, condition: 'evt.type=connect and {condition}', output: x, priority: INFO}}")
+        assert bool(list(Engine(rules).run(Chunked(capture(TREE, SOCKET, CONNECT), 4096)))) is holds
+
+    def test_lists_of_poll(self) -> None:
+        pairs = struct.pack("<HqhqhqH", 3, 4, 1, 8, 4, 3, 0x10)
+        poll = event("POLL_X", 1, pairs, 500)
+        assert of(OPEN, SOCKET, CONNECT, poll, fields=("fdlist.nums", "fdlist.names", "fdlist.sips", "fdlist.cports", "evt.arg.fds")) == [
+            "4,8,3", "10.0.0.1:5000->10.0.0.2:443,<NA>,/home/sub/x/y.txt", "10.0.0.2", "5000", "4:41 8:o4 3:f10"]
+
+
+class TestPaths:
+    @pytest.mark.parametrize(("made", "name", "source", "target"), [
+        (event("MKDIR_2_X", 0, "d", 0), "/home/d", None, None),
+        (event("MKDIR_2_X", -17, "d", 0), None, None, None),
+        (event("MKDIRAT_X", 0, -100, "../d", 0), "/d", None, None),
+        (event("UNLINKAT_2_X", 0, 9, "d", 0), "<UNKNOWN>d", None, None),
+        (event("UNLINKAT_2_X", 0, 9, "/d", 0), "/d", None, None),
+        (event("RENAME_X", 0, "a", "/b"), None, "/home/a", "/b"),
+        (event("LINKAT_2_X", 0, -100, "old", -100, "new", 0), None, "/home/new", "/home/old"),
+        (event("SYMLINK_X", 0, "t", "/l"), None, "/l", "/home/t"),
+        (event("SYMLINKAT_X", 0, "t", -100, "/l"), None, "/l", "<UNKNOWN>t"),
+        (event("MOUNT_X", 0, "none", "/m", "proc", 0), None, "/home/none", "/m"),
+        (event("READ_X", 0, b"", 3, 3), None, None, None),
+    ])
+    def test_of_calls_of_the_file_system(self, made: bytes, name: object, source: object, target: object) -> None:
+        assert of(made, fields=("fs.path.name", "fs.path.source", "fs.path.target")) == [name, source, target]
+
+    def test_of_a_descriptor(self) -> None:
+        assert of(OPEN, event("FCHMOD_X", 0, 3, 0o644), fields=("fs.path.name",)) == ["/home/sub/x/y.txt"]
+
+    def test_two_directories(self) -> None:
+        made = event("RENAMEAT_X", 0, -100, "a", -100, "b")
+        assert of(made, fields=("evt.abspath", "evt.abspath.src", "evt.abspath.dst")) == ["/home/a", "/home/a", "/home/b"]
+
+
+class TestParameters:
+    @pytest.mark.parametrize(("made", "shown"), [
+        (event("CLOSE_X", -9, 7), "res=-9(EBADF) fd=7"),
+        (event("CLOSE_X", -999, -100), "res=-999 fd=-100(AT_FDCWD)"),
+        (event("CHMOD_X", 0, "f", 0o4640), "res=0 filename=f(/home/f) mode=04640(S_IRGRP|S_IWUSR|S_IRUSR|S_ISUID)"),
+        (event("KILL_X", 0, 100, 9), "res=0 pid=100(cat) sig=9(SIGKILL)"),
+        (event("NANOSLEEP_X", 0, 1500000000), "res=0 interval=1500000000(1.5s)"),
+        (event("NANOSLEEP_X", 0, -1), "res=0 interval=18446744073709551615(none)"),
+        (event("SETUID_X", 0, -1), "res=0 uid=-1(<NONE>)"),
+        (event("LSEEK_X", -22, 7, -5, 2), "res=-22(EINVAL) fd=7 offset=-5 whence=2(SEEK_END)"),
+        (event("WRITE_X", 1, None, 7, 1), "res=1 data=NULL fd=7 size=1"),
+        (event("CHDIR_X", 0, None), "res=0 path=<NA>"),
+        (event("SOCKET_X", -1, 1, 2, 0, 0), "fd=-1(EPERM) domain=1(AF_LOCAL|AF_UNIX) type=2 proto=0 flags=0(O_NONE)"),
+        (event("FUTEX_X", 0, 4096, 129, 5), "res=0 addr=1000 op=129(FUTEX_PRIVATE_FLAG|FUTEX_WAKE) val=5"),
+    ])
+    def test_value_and_meaning(self, made: bytes, shown: str) -> None:
+        assert of(made, fields=("evt.args", "evt.info")) == [shown, shown]
+
+    def test_one_parameter_shows_its_meaning_alone(self) -> None:
+        made = event("KILL_X", -1, 100, 9)
+        assert of(made, fields=("evt.arg.res", "evt.arg.pid", "evt.arg[2]", "evt.arg[9]", "evt.arg.path")) == [
+            "EPERM", "cat", "SIGKILL", None, None]
+
+    def test_as_they_are(self) -> None:
+        made = event("KILL_X", -1, 100, 9)
+        assert of(made, fields=("evt.rawarg.res", "evt.rawarg.pid", "evt.rawarg.sig", "evt.rawarg.name")) == [-1, 100, 9, None]
+
+    @pytest.mark.parametrize("value", [b"", b"\2", b"\2" + bytes(11), b"\x0a" + bytes(20), b"\1" + bytes(15), b"\xff"])
+    def test_addresses_that_are_cut_off(self, value: bytes) -> None:
+        (shown,) = of(event("CONNECT_X", -1, value, 4, value), fields=("evt.args",))
+        assert str(shown).startswith("res=-1(EPERM) tuple=")
+
+    @pytest.mark.parametrize("value", [b"\1", b"\xff\xff", b"\2\0" + bytes(15)])
+    def test_lists_that_count_more_than_they_hold(self, value: bytes) -> None:
+        made = event("POLL_X", 1, value, 0)
+        assert str(of(made, fields=("evt.args",))[0]).startswith("res=1 fds=")
+        assert of(made, fields=("fdlist.nums",)) == ["0" if len(value) > 12 else None]
+
+    @pytest.mark.parametrize("value", [b"\xff", b"\0\1\2", b"\2\1", b"\4"])
+    def test_dynamic_values_of_any_index_and_length(self, value: bytes) -> None:
+        (shown,) = of(event("SETSOCKOPT_X", 0, 4, 1, 8, value, 4), fields=("evt.args",))
+        assert "val=" in str(shown)
