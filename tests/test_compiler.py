@@ -10,11 +10,11 @@ import pickle
 import re
 
 import pytest
-from machine import all_of, any_of, call, cond, field, no, rule
 
 from falcolib import RuleSet, schema
 from falcolib.compiler import compile_rules
 from falcolib.rules.ast import Checked
+from machine import all_of, any_of, call, cond, field, no, rule
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 
