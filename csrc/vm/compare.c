@@ -116,7 +116,7 @@ bool fl_compare(struct fl_vm *vm, uint8_t op, const struct fl_value *v, const st
     case OP_NE_NET: return !in_net(v, c);
     case OP_CONTAINS: return contains(v, c);
     case OP_ICONTAINS: return icontains(v, c);
-    case OP_STARTSWITH: return v->len >= c->len && memcmp(v->s, c->s, c->len) == 0;
+    case OP_STARTSWITH: return fl_text_begins(v, c);
     case OP_ENDSWITH: return v->len >= c->len && memcmp(v->s + v->len - c->len, c->s, c->len) == 0;
     case OP_GLOB: return fl_glob(vm, c->s, v->s, v->len, false);
     case OP_IGLOB: return fl_glob(vm, c->s, v->s, v->len, true);
@@ -221,9 +221,13 @@ static bool compare_one(struct fl_vm *vm, const struct fl_instr *in, const struc
         }
     }
     const struct fl_list *list = &p->lists[in->operand];
-    for (uint32_t i = 0; i < list->count; i++)
-        true_ones += operand == OPERAND_PATTERN ? fl_compare_pattern(vm, v, (uint32_t)list->values[i].u) : fl_compare(vm, in->op, v, &list->values[i]);
-    return in->flags & FLAG_ONEOF ? true_ones == 1 : in->flags & FLAG_ANYOF ? true_ones > 0 : list->count && true_ones == list->count;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct fl_constant *c = &list->values[i];
+        true_ones += operand == OPERAND_PATTERN ? fl_compare_pattern(vm, v, (uint32_t)c->u) : fl_compare(vm, in->op, v, c);
+    }
+    if (in->flags & FLAG_ONEOF)
+        return true_ones == 1;
+    return true_ones && (in->flags & FLAG_ANYOF || true_ones == list->count);
 }
 
 bool fl_test_each(struct fl_vm *vm, const struct fl_instr *in, const struct fl_value *v)

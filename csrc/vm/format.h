@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The bytes of a program, and what is made of them when it is loaded. Little-endian. A header tells how many rows each table has; the
- * tables follow it in the order of enum fl_table, each padded to 8 bytes, without gaps.
+ * The bytes of a program, and what is made of them when it is loaded. Little-endian. A header tells how many rows each table
+ * has; the tables follow it in the order of enum fl_table, each padded to 8 bytes, without gaps.
  */
 #ifndef FL_VM_FORMAT_H
 #define FL_VM_FORMAT_H
@@ -166,8 +166,8 @@ struct fl_program {
 
 /* What the opcodes take: columns of ops.def. */
 enum fl_operand {
-    OPERAND_NONE, OPERAND_VALUE, OPERAND_SET, OPERAND_PLAIN, OPERAND_PREFIXES, OPERAND_SUFFIXES, OPERAND_PATHS, OPERAND_PATTERN, OPERAND_GATE,
-    OPERAND_RULE, OPERAND_TRANSFORM,
+    OPERAND_NONE, OPERAND_VALUE, OPERAND_SET, OPERAND_PLAIN, OPERAND_PREFIXES, OPERAND_SUFFIXES, OPERAND_PATHS, OPERAND_PATTERN,
+    OPERAND_GATE, OPERAND_RULE, OPERAND_TRANSFORM,
 };
 
 enum fl_kinds {

@@ -182,7 +182,7 @@ static bool run(struct fl_vm *vm, uint32_t pc)
         TEST(EQ_S, fl_text_is(v, &constants[in->operand]))
         TEST(NE_S, !fl_text_is(v, &constants[in->operand]))
         TEST(IN_S, fl_text_in(v, p->lists[in->operand].set))
-        TEST(STARTSWITH, v->len >= constants[in->operand].len && memcmp(v->s, constants[in->operand].s, constants[in->operand].len) == 0)
+        TEST(STARTSWITH, fl_text_begins(v, &constants[in->operand]))
         default:
             outcome = test(vm, in);
         }

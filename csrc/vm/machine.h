@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a run of a program writes to, and the tests it makes. A register or an outcome is valid in the run whose number it has, so that
- * nothing is cleared between events.
+ * What a run of a program writes to, and the tests it makes. A register or an outcome is valid in the run whose number it has,
+ * so that nothing is cleared between events.
  */
 #ifndef FL_VM_MACHINE_H
 #define FL_VM_MACHINE_H
@@ -61,6 +61,11 @@ bool fl_glob(struct fl_vm *vm, const char *pattern, const char *text, uint32_t l
 static inline bool fl_text_is(const struct fl_value *v, const struct fl_constant *c)
 {
     return v->len == c->len && (!v->str || v->str->hash == c->hash) && memcmp(v->s, c->s, c->len) == 0;
+}
+
+static inline bool fl_text_begins(const struct fl_value *v, const struct fl_constant *c)
+{
+    return v->len >= c->len && memcmp(v->s, c->s, c->len) == 0;
 }
 
 static inline bool fl_text_in(const struct fl_value *v, const struct fl_set *set)

@@ -84,13 +84,13 @@ struct fl_paths *fl_paths_new(const struct fl_constant *prefixes, uint32_t count
     if (!paths)
         return NULL;
     paths->exact = fl_trie_new();
-    for (uint32_t i = 0; i < count; i++) {
-        if (!paths->exact || (is_glob(&prefixes[i]) ? add_glob(&paths->globs[paths->count++], &prefixes[i]) : add_exact(paths->exact, &prefixes[i]))) {
-            fl_paths_free(paths);
-            return NULL;
-        }
-    }
-    return paths;
+    int failed = !paths->exact;
+    for (uint32_t i = 0; i < count && !failed; i++)
+        failed = is_glob(&prefixes[i]) ? add_glob(&paths->globs[paths->count++], &prefixes[i]) : add_exact(paths->exact, &prefixes[i]);
+    if (!failed)
+        return paths;
+    fl_paths_free(paths);
+    return NULL;
 }
 
 void fl_paths_free(struct fl_paths *paths)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Path prefixes for pmatch: a path matches if the components of a prefix are its first components. A component with one of ?*[ is a glob.
+ * Path prefixes for pmatch: a path matches if the components of a prefix are its first components. A component with one of ?*[
+ * is a glob.
  */
 #ifndef FL_VM_PATHS_H
 #define FL_VM_PATHS_H

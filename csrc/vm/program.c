@@ -91,7 +91,9 @@ static int make_list(struct fl_list *l)
             l->numbers[i] = c->u;
         else if (l->form == LIST_SET)
             fl_set_add(l->set, c->s, c->len);
-        else if (l->form == LIST_PREFIXES ? fl_trie_add(l->trie, c->s, c->len) : l->form == LIST_SUFFIXES && fl_trie_add_reversed(l->trie, c->s, c->len))
+        else if (l->form == LIST_PREFIXES && fl_trie_add(l->trie, c->s, c->len))
+            return -1;
+        else if (l->form == LIST_SUFFIXES && fl_trie_add_reversed(l->trie, c->s, c->len))
             return -1;
     }
     if (l->form == LIST_SET && numbers)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Programs and the machine that runs them. A program is bytes that Python's compiler emits; it is verified once, and then immutable and shared.
- * A machine (fl_vm) is one engine's copy of what a run writes to: registers, decided tests.
+ * Programs and the machine that runs them. A program is bytes that Python's compiler emits; it is verified once, and then
+ * immutable and shared. A machine (fl_vm) is one engine's copy of what a run writes to: registers, decided tests.
  */
 #ifndef FL_PROGRAM_H
 #define FL_PROGRAM_H
@@ -26,7 +26,7 @@ struct fl_program *fl_program_new(const void *bytes, size_t len, struct fl_error
 void fl_program_delete(struct fl_program *program);
 uint32_t fl_program_slots(const struct fl_program *program);
 const struct fl_slot *fl_program_slot(const struct fl_program *program, uint32_t slot);
-uint32_t fl_program_rules(const struct fl_program *program);           /* predicates are numbered as the rules, in the order of definition */
+uint32_t fl_program_rules(const struct fl_program *program);           /* predicates are numbered as the rules: by definition */
 /* The slots captured for an alert of a rule. */
 const uint16_t *fl_program_outputs(const struct fl_program *program, uint32_t rule, uint32_t *count);
 /* Whether anything is to be run for events of a type. */
@@ -42,8 +42,8 @@ struct fl_vm;
 struct fl_vm *fl_vm_new(const struct fl_program *program, fl_regex *regex, void *handle, struct fl_error *error);
 void fl_vm_free(struct fl_vm *vm);
 
-/* Runs the program of an event type. Returns how many rules' predicates are true (0 most of the time), or a negative fl_code. Which ones:
- * fl_vm_true, ascending. Registers stay as they are until the next run. */
+/* Runs the program of an event type. Returns how many rules' predicates are true (0 most of the time), or a negative fl_code.
+ * Which ones: fl_vm_true, ascending. Registers stay as they are until the next run. */
 int fl_vm_run(struct fl_vm *vm, unsigned type, fl_fill *fill, void *context, struct fl_scratch *scratch, struct fl_error *error);
 const uint32_t *fl_vm_true(const struct fl_vm *vm, uint32_t *count);
 /* The value of a slot, filled now if the run didn't need it. */

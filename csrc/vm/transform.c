@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Transformers: registers computed from others (B6 of the specification). Their values are made in scratch memory; when that is used up,
- * they are absent.
+ * Transformers: registers computed from others (B6 of the specification). Their values are made in scratch memory; when that is
+ * used up, they are absent.
  */
 #define _GNU_SOURCE             /* memrchr, mempcpy */
 #include <string.h>
@@ -148,7 +148,8 @@ static bool change_each(struct fl_vm *vm, uint8_t transform, const struct fl_val
 /* ---- of lists ---- */
 
 /* Texts one after the other, with a separator between them; other kinds have no text here. */
-static bool append(struct fl_vm *vm, const struct fl_value *separator, const struct fl_value *items, uint32_t count, struct fl_value *out)
+static bool append(struct fl_vm *vm, const struct fl_value *separator, const struct fl_value *items, uint32_t count,
+                   struct fl_value *out)
 {
     uint64_t len = count && separator ? (uint64_t)separator->len * (count - 1) : 0;
 
@@ -188,10 +189,11 @@ static bool concat(struct fl_vm *vm, struct inputs *inputs, struct fl_value *out
     return append(vm, NULL, items, n, out);
 }
 
-/* What getopt(3) would find in a list of arguments: the options' characters, each followed by its value if it takes one. An option that
- * isn't in the string is "?", a missing value is empty. Ends at "--" and at the first argument that is no option; "--long" is skipped. */
-static bool getopt_list(struct fl_vm *vm, const struct fl_value *args, uint32_t count, const struct fl_value *options, const struct fl_slot *slot,
-                        struct fl_value *out)
+/* What getopt(3) would find in a list of arguments: the options' characters, each followed by its value if it takes one. An option
+ * that isn't in the string is "?", a missing value is empty. Ends at "--" and at the first argument that is no option; "--long" is
+ * skipped. */
+static bool getopt_list(struct fl_vm *vm, const struct fl_value *args, uint32_t count, const struct fl_value *options,
+                        const struct fl_slot *slot, struct fl_value *out)
 {
     uint64_t most = 1;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The verifier. Programs come from caches and pickles, so from anyone: every index is checked here, once, and never while they run. That a
- * run ends is plain from the shape: jumps go forward, gates use gates with lower numbers only and are decided once an event,
- * transformers use slots with lower numbers.
+ * The verifier. Programs come from caches and pickles, so from anyone: every index is checked here, once, and never while they
+ * run. That a run ends is plain from the shape: jumps go forward, gates use gates with lower numbers only and are decided once an
+ * event, transformers use slots with lower numbers.
  */
 #include <stdlib.h>
 
@@ -33,9 +33,9 @@ static bool comparable(uint8_t kind, uint8_t other)
 
 static int verify_constants(const struct fl_program *p, struct fl_error *error)
 {
-    uint64_t bytes = 0, end = 0;
+    uint64_t bytes = 0, end = 0, values = p->rows[TABLE_VALUES];
 
-    for (uint32_t i = 0; i < p->rows[TABLE_VALUES]; i++) {
+    for (uint32_t i = 0; i < values; i++) {
         const struct fl_value_row *v = &p->value_rows[i];
         if (!is_kind(v->kind))
             REFUSE("constant %u has no kind", i);
@@ -50,7 +50,7 @@ static int verify_constants(const struct fl_program *p, struct fl_error *error)
     }
     for (uint32_t i = 0; i < p->rows[TABLE_LISTS]; i++) {
         const struct fl_list_row *l = &p->list_rows[i];
-        if (l->form >= LIST_FORMS || l->first < end || l->first > p->rows[TABLE_VALUES] || l->count > p->rows[TABLE_VALUES] - l->first)
+        if (l->form >= LIST_FORMS || l->first < end || l->first > values || l->count > values - l->first)
             REFUSE("list %u is outside the constants", i);
         end = (uint64_t)l->first + l->count;
         for (uint32_t k = l->first; k < end; k++)
@@ -180,8 +180,8 @@ static bool slot_fits(const struct fl_program *p, const struct fl_instr *in)
 }
 
 /* A section (gate_depth NULL), or the gate of this number. */
-static int verify_range(const struct fl_program *p, const char *what, uint32_t number, const struct fl_range_row *r, uint8_t *gate_depth,
-                        struct fl_error *error)
+static int verify_range(const struct fl_program *p, const char *what, uint32_t number, const struct fl_range_row *r,
+                        uint8_t *gate_depth, struct fl_error *error)
 {
     uint32_t gates = gate_depth ? number : p->rows[TABLE_GATES];
     uint64_t end = (uint64_t)r->first + r->count;

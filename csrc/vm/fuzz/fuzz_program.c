@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * libFuzzer target of the verifier and the machine: loads the input as a program (its header is put right, so that inputs get beyond it),
- * and runs what is accepted on every event type that it wants, with values of all kinds, also of kinds that the slots don't have.
- * tests/test_vm_fuzz.py builds it and makes its seeds.
+ * libFuzzer target of the verifier and the machine: loads the input as a program (its header is put right, so that inputs get
+ * beyond it), and runs what is accepted on every event type that it wants, with values of all kinds, also of kinds that the slots
+ * don't have. tests/test_vm_fuzz.py builds it and makes its seeds.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +26,9 @@ static uint32_t next(uint32_t *state)
 
 static void make_scalar(uint32_t *state, uint8_t kind, struct fl_value *v)
 {
-    static const char *const texts[] = {"", "/etc/passwd", "/", "//a/b", "*", "[a", "-ab", "YWI=", "--", "a\0b", "\xff\xfe", "127.0.0.1addresses"};
+    static const char *const texts[] = {
+        "", "/etc/passwd", "/", "//a/b", "*", "[a", "-ab", "YWI=", "--", "a\0b", "\xff\xfe", "127.0.0.1addresses",
+    };
     const char *text = texts[next(state) % (sizeof texts / sizeof texts[0])];
 
     *v = (struct fl_value){.kind = kind};
