@@ -85,8 +85,8 @@ struct fl_paths *fl_paths_new(const struct fl_constant *prefixes, uint32_t count
         return NULL;
     paths->exact = fl_trie_new();
     int failed = !paths->exact;
-    for (uint32_t i = 0; i < count && !failed; i++)
-        failed = is_glob(&prefixes[i]) ? add_glob(&paths->globs[paths->count++], &prefixes[i]) : add_exact(paths->exact, &prefixes[i]);
+    for (const struct fl_constant *c = prefixes; c < prefixes + count && !failed; c++)
+        failed = is_glob(c) ? add_glob(&paths->globs[paths->count++], c) : add_exact(paths->exact, c);
     if (!failed)
         return paths;
     fl_paths_free(paths);
