@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from falcolib import Engine, RuleSet
+from falcolib import Engine, RuleError, RuleSet
 from scapwriter import TIME, Chunked, capture, current, event, fd, fds, group, probe, process, process_tail, processes, text, user, users
 
 PID_NAMESPACE = "cpuset=/docker/" + "ab" * 32
@@ -118,6 +118,15 @@ class TestEvents:
         condition = 'evt.time.iso8601 startswith "2023-11-14T22:13:20."'
         rules = RuleSet.parse(f"- {{rule: r, desc: d, condition: {condition}, output: x, priority: INFO}}")
         assert len(list(Engine(rules).run(Chunked(capture(probe()), 4096)))) == 1
+
+    @pytest.mark.parametrize(("at", "within", "holds"), [(0, 0, True), (5_000_000, 5, True), (5_000_001, 5, False), (-9_999_999, 10, True)])
+    def test_around_a_time_is_within_milliseconds(self, at: int, within: int, holds: bool) -> None:
+        rules = RuleSet.parse(f"- {{rule: r, desc: d, condition: 'evt.around[{TIME + at}] = {within}', output: x, priority: INFO}}")
+        assert bool(list(Engine(rules).run(Chunked(capture(probe()), 4096)))) is holds
+
+    def test_around_knows_no_other_comparison(self) -> None:
+        with pytest.raises(RuleError, match=r"evt\.around can only be compared with '='"):
+            RuleSet.parse("- {rule: r, desc: d, condition: 'evt.around[1] > 2', output: x, priority: INFO}")
 
     @pytest.mark.parametrize(("flags", "mode", "fd_num", "said"), [
         (1, 0, 3, "read"), (2, 0, 3, "write"), (3, 0, 3, "read write"), (4 | 1, 0o755, 3, "read exec"), (1, 0o755, 3, "read"),

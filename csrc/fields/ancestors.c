@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The ancestors of a process: field[0] is the process itself (its main thread), field[1] its parent. Without an argument the value is the
- * list of all ancestors' values, the process's own not among them.
+ * The ancestors of a process: field[0] is the process itself (its main thread), field[1] its parent. Without an argument the
+ * value is the list of all ancestors' values, the process's own not among them.
  */
 #include "extract.h"
 
@@ -120,7 +120,8 @@ EXTRACT(proc_aname) { return of_ancestors(view, arg, comm_of, out); }
 EXTRACT(proc_apid) { return of_ancestors(view, arg, pid_of, out); }
 EXTRACT(proc_acmdline) { return of_ancestors(view, arg, cmdline_of, out); }
 
-/* Without an argument, one text: those of all ancestors, joined by blanks, where empty ones in front leave none. Absent if it is empty. */
+/* Without an argument, one text: those of all ancestors, joined by blanks, where empty ones in front leave none. Absent if it is
+ * empty. */
 EXTRACT(proc_aargs)
 {
     if (arg->has_index)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The container of an event's process, and its pod. The id comes from the process's control groups; the rest is what container events told
- * (csrc/state/metadata.c): of a container that none told of, nothing but the id is known. The host is a container of that name, all the
- * rest of it empty.
+ * The container of an event's process, and its pod. The id comes from the process's control groups; the rest is what container
+ * events told (csrc/state/metadata.c): of a container that none told of, nothing but the id is known. The host is a container of
+ * that name, all the rest of it empty.
  */
 #include "extract.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What kind of event it is, how it ended, and what it did to its descriptor: evt.type, evt.category, evt.res, evt.is_*, evt.count.*,
- * evt.buflen.*. The parameters are evt_args.c's.
+ * What kind of event it is, how it ended, and what it did to its descriptor: evt.type, evt.category, evt.res, evt.is_*,
+ * evt.count.*, evt.buflen.*. The parameters are evt_args.c's.
  */
 #include "extract.h"
 
@@ -13,7 +13,10 @@ int fl_param_named(const struct fl_event_info *info, const char *name, size_t le
     return -1;
 }
 
-static bool is_generic(const struct fl_view *view) { return view->ev->type == FL_EV_GENERIC_X || view->ev->type == FL_EV_GENERIC_E; }
+static bool is_generic(const struct fl_view *view)
+{
+    return view->ev->type == FL_EV_GENERIC_X || view->ev->type == FL_EV_GENERIC_E;
+}
 
 bool fl_result(const struct fl_view *view, int64_t *result)
 {
@@ -34,8 +37,8 @@ bool fl_result(const struct fl_view *view, int64_t *result)
 
 const char *fl_syscall_name(unsigned id) { return id < FL_SC_LIMIT ? fl_syscalls[id].name : NULL; }
 
-/* By the kernel's number: recorders that didn't know a call left its portable id 0. Captures don't tell the machine; they are taken to be
- * of the most common one. */
+/* By the kernel's number: recorders that didn't know a call left its portable id 0. Captures don't tell the machine; they are
+ * taken to be of the most common one. */
 static const char *native_name(unsigned number)
 {
     for (unsigned id = 0; id < FL_SC_LIMIT; id++)
@@ -50,7 +53,8 @@ static bool type_name(const struct fl_view *view, struct fl_value *out)
     const struct fl_event *ev = view->ev;
     if (is_generic(view)) {
         unsigned id = fl_param_u16(ev, FL_P(GENERIC_X, ID));
-        return fl_set_lit(out, id && fl_syscall_name(id) ? fl_syscall_name(id) : native_name(fl_param_u16(ev, FL_P(GENERIC_X, nativeID))));
+        const char *name = id ? fl_syscall_name(id) : NULL;
+        return fl_set_lit(out, name ? name : native_name(fl_param_u16(ev, FL_P(GENERIC_X, nativeID))));
     }
     if (ev->type == FL_EV_ASYNCEVENT_E)
         return fl_set_slice(out, fl_param_text(ev, FL_P(ASYNCEVENT_E, name)));
@@ -100,11 +104,11 @@ static const char *io_category(const struct fl_fd *fd)
 
 EXTRACT(evt_category)
 {
-    static const char *const names[] = {"unknown", "other", "file", "net", "IPC", "memory", "process", "sleep", "system", "signal", "user",
-                                        "time", "processing"};
+    static const char *const names[] = {"unknown", "other", "file", "net", "IPC", "memory", "process", "sleep", "system", "signal",
+                                        "user", "time", "processing"};
     static const struct { unsigned bit; const char *name; } classes[] = {
-        {EC_WAIT, "wait"}, {EC_SCHEDULER, "scheduler"}, {EC_INTERNAL, "internal"}, {EC_SYSCALL, "syscall"}, {EC_TRACEPOINT, "tracepoint"},
-        {EC_PLUGIN, "plugin"}, {EC_METAEVENT, "meta"},
+        {EC_WAIT, "wait"}, {EC_SCHEDULER, "scheduler"}, {EC_INTERNAL, "internal"}, {EC_SYSCALL, "syscall"},
+        {EC_TRACEPOINT, "tracepoint"}, {EC_PLUGIN, "plugin"}, {EC_METAEVENT, "meta"},
     };
     unsigned category = fl_info(view)->category, kind = category & EC_MASK;
     if (kind == EC_IO_READ || kind == EC_IO_WRITE || kind == EC_IO_OTHER)
@@ -152,7 +156,8 @@ static bool error_count(const struct fl_view *view, struct fl_value *out)
 static bool about_file(const struct fl_view *view)
 {
     switch (view->ev->type) {
-    case FL_EV_OPEN_X: case FL_EV_CREAT_X: case FL_EV_OPENAT_X: case FL_EV_OPENAT_2_X: case FL_EV_OPENAT2_X: case FL_EV_OPEN_BY_HANDLE_AT_X:
+    case FL_EV_OPEN_X: case FL_EV_CREAT_X: case FL_EV_OPENAT_X: case FL_EV_OPENAT_2_X: case FL_EV_OPENAT2_X:
+    case FL_EV_OPEN_BY_HANDLE_AT_X:
         return true;
     }
     const struct fl_fd *fd = view->now->fd;
@@ -162,7 +167,8 @@ static bool about_file(const struct fl_view *view)
 static bool about_net(const struct fl_view *view)
 {
     switch (view->ev->type) {
-    case FL_EV_ACCEPT_X: case FL_EV_ACCEPT_5_X: case FL_EV_ACCEPT4_X: case FL_EV_ACCEPT4_5_X: case FL_EV_ACCEPT4_6_X: case FL_EV_CONNECT_X:
+    case FL_EV_ACCEPT_X: case FL_EV_ACCEPT_5_X: case FL_EV_ACCEPT4_X: case FL_EV_ACCEPT4_5_X: case FL_EV_ACCEPT4_6_X:
+    case FL_EV_CONNECT_X:
         return true;
     }
     const struct fl_fd *fd = view->now->fd;

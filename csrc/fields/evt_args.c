@@ -2,8 +2,8 @@
  *
  * The parameters of an event as text: evt.args, evt.arg.NAME; and as they are: evt.rawarg.NAME, evt.buffer.
  *
- * A parameter is printed as its value and, in parentheses, what the value means: a descriptor's name, a process's name, an error, flags,
- * a user, an absolute path. evt.arg prints the meaning alone where there is one.
+ * A parameter is printed as its value and, in parentheses, what the value means: a descriptor's name, a process's name, an
+ * error, flags, a user, an absolute path. evt.arg prints the meaning alone where there is one.
  */
 #include "extract.h"
 

@@ -126,8 +126,8 @@ static inline bool fl_fd_is_socket(const struct fl_fd *fd)
 
 /* The absolute path of parameter i into `path` (FL_PATH_MAX bytes); false where nothing is known to start from. */
 bool fl_path_resolve(const struct fl_view *view, unsigned i, char *path, uint32_t *len);
-/* The absolute path of parameter i, a path: joined with the working directory, or with its directory descriptor (FSRELPATH). The result
- * points into the record or into scratch memory. False if the parameter is empty or the scratch is used up. */
+/* The absolute path of parameter i, a path: joined with the working directory, or with its directory descriptor (FSRELPATH). The
+ * result points into the record or into scratch memory. False if the parameter is empty or the scratch is used up. */
 bool fl_param_path(const struct fl_view *view, unsigned i, struct fl_slice *out);
 /* A path after `//` has been made `/`, for the "raw" fields. */
 bool fl_path_single_slashes(const struct fl_view *view, struct fl_slice path, struct fl_value *out);

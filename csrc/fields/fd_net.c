@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The ends of a connection: client and server, local and remote; addresses, ports, networks. They are known once it is known which side
- * of a socket is the client's.
+ * The ends of a connection: client and server, local and remote; addresses, ports, networks. They are known once it is known
+ * which side of a socket is the client's.
  */
 #include "extract.h"
 

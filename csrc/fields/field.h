@@ -47,8 +47,9 @@ static inline bool fl_extract(const struct fl_view *view, unsigned field, const 
     return false;
 }
 
-/* Renders parameter i of an event as evt.args does: the value, then what it resolves to (C1 of the spec: "3(<f>/etc/passwd)"). Into scratch
- * memory; false when that is used up. With `resolved_only`, the resolved part where there is one, as evt.arg prints it. */
+/* Renders parameter i of an event as evt.args does: the value, then what it resolves to (C1 of the spec: "3(<f>/etc/passwd)").
+ * Into scratch memory; false when that is used up. With `resolved_only`, the resolved part where there is one, as evt.arg prints
+ * it. */
 bool fl_param_render(const struct fl_view *view, unsigned i, bool resolved_only, struct fl_value *out);
 
 #endif

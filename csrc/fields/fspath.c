@@ -68,9 +68,10 @@ enum role { NAME, SOURCE, TARGET };
 /* Which parameters are the paths of a call: one, or a source and a target. FD: the name of the descriptor. */
 struct paths { uint8_t param[3]; bool fd; };
 
-#define ONE(event, p) case FL_EV_##event: *paths = (struct paths){{FL_P(event, p), NONE, NONE}, false}; return true
-#define TWO(event, from, to) case FL_EV_##event: *paths = (struct paths){{NONE, FL_P(event, from), FL_P(event, to)}, false}; return true
-#define OF_FD(event) case FL_EV_##event: *paths = (struct paths){{NONE, NONE, NONE}, true}; return true
+#define PATHS(event, ...) case FL_EV_##event: *paths = (struct paths){__VA_ARGS__}; return true
+#define ONE(event, p) PATHS(event, {FL_P(event, p), NONE, NONE}, false)
+#define TWO(event, from, to) PATHS(event, {NONE, FL_P(event, from), FL_P(event, to)}, false)
+#define OF_FD(event) PATHS(event, {NONE, NONE, NONE}, true)
 
 static bool paths_of(unsigned type, struct paths *paths)
 {
@@ -117,8 +118,8 @@ static bool unknown(const struct fl_view *view, struct fl_slice name, struct fl_
     return fl_text_end(&text, out);
 }
 
-/* Whether it is known what a relative path starts from. Besides the working directory that is a descriptor known to be a directory; the
- * target of a symbolic link made relative to a descriptor belongs to neither. */
+/* Whether it is known what a relative path starts from. Besides the working directory that is a descriptor known to be a
+ * directory; the target of a symbolic link made relative to a descriptor belongs to neither. */
 static bool has_base(const struct fl_view *view, unsigned i)
 {
     if (view->ev->type == FL_EV_SYMLINKAT_X && i == FL_P(SYMLINKAT_X, target))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The process of an event: names, command line, environment, ids, leaders of its groups. Ancestors are in ancestors.c, what it may and
- * uses in resources.c.
+ * The process of an event: names, command line, environment, ids, leaders of its groups. Ancestors are in ancestors.c, what it
+ * may and uses in resources.c.
  */
 #include "extract.h"
 
@@ -192,9 +192,11 @@ EXTRACT(proc_cmdlenargs) { return count_args(view, true, out); }
 
 /* ---- leaders of the session and of the process groups ---- */
 
-/* The leader is the process of that id where ids are the host's. One that is gone, or has its id from a pid namespace, is taken to be the
- * oldest of the ancestors with the same id; if no ancestor has it, or the id isn't known (-1), its names are empty. */
-static const struct fl_thread *leader(const struct fl_view *view, int64_t id, int64_t (*id_of)(const struct fl_thread *), bool host_ids)
+/* The leader is the process of that id where ids are the host's. One that is gone, or has its id from a pid namespace, is taken
+ * to be the oldest of the ancestors with the same id; if no ancestor has it, or the id isn't known (-1), its names are empty. */
+typedef int64_t group_id(const struct fl_thread *thread);
+
+static const struct fl_thread *leader(const struct fl_view *view, int64_t id, group_id *id_of, bool host_ids)
 {
     struct fl_thread *thread = fl_thread_of(view), *found = NULL, *ancestor;
     struct fl_lineage lineage;
@@ -273,7 +275,8 @@ EXTRACT(proc_exe_ino)
 NUMBER_OF_THREAD(proc_exe_ino_ctime, set_known, thread->exe_ino_ctime)
 NUMBER_OF_THREAD(proc_exe_ino_mtime, set_known, thread->exe_ino_mtime)
 
-/* How long after the executable was changed the process began; and how long after its pid namespace began the executable was changed. */
+/* How long after the executable was changed the process began; and how long after its pid namespace began the executable was
+ * changed. */
 EXTRACT(proc_exe_ino_ctime_duration_proc_start)
 {
     const struct fl_thread *thread = fl_thread_of(view);

@@ -34,7 +34,8 @@ bool fl_text_end(struct fl_text *text, struct fl_value *out)
     return taken && fl_set_str(out, taken, (uint32_t)text->len);
 }
 
-/* The length of the UTF-8 sequence at `s`; or, negative, that of the longest beginning of one, which is taken for one unreadable character. */
+/* The length of the UTF-8 sequence at `s`; or, negative, that of the longest beginning of one, which is taken for one unreadable
+ * character. */
 static int utf8_length(const uint8_t *s, size_t len)
 {
     static const uint8_t first[] = {0xc2, 0xe0, 0xf0}, last[] = {0xdf, 0xef, 0xf4};

@@ -24,7 +24,8 @@ static const char *string_end(const char *at, const char *end)
 
 static bool ends_word(char c) { return strchr(" \t\n\r,:]}[{\"", c) != NULL; }
 
-/* The end of the value at `at`; NULL if there is none. Brackets are counted, not matched by kind: what is inside is checked when it is read. */
+/* The end of the value at `at`; NULL if there is none. Brackets are counted, not matched by kind: what is inside is checked when
+ * it is read. */
 static const char *value_end(const char *at, const char *end)
 {
     size_t depth = 0;
@@ -121,7 +122,11 @@ bool fl_json_get(struct fl_json object, const char *name, struct fl_json *value)
 }
 
 bool fl_json_is_string(struct fl_json value) { return value.len >= 2 && value.s[0] == '"'; }
-bool fl_json_is(struct fl_json value, const char *literal) { return value.len == strlen(literal) && !memcmp(value.s, literal, value.len); }
+
+bool fl_json_is(struct fl_json value, const char *literal)
+{
+    return value.len == strlen(literal) && !memcmp(value.s, literal, value.len);
+}
 
 /* Four hexadecimal digits, or -1. */
 static int32_t hex4(const char *at, const char *end)

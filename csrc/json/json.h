@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads JSON text in place: one member or item at a time, without recursion and without memory. Text that isn't JSON ends the reading;
- * nothing outside of it is ever read.
+ * Reads JSON text in place: one member or item at a time, without recursion and without memory. Text that isn't JSON ends the
+ * reading; nothing outside of it is ever read.
  */
 #ifndef FL_JSON_H
 #define FL_JSON_H

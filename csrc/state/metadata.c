@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is known of containers besides their ids: a container event tells it as JSON (spec: engine.md E5). A container of which no event
- * told has only its id.
+ * What is known of containers besides their ids: a container event tells it as JSON (spec: engine.md E5). A container of which
+ * no event told has only its id.
  */
 #include <stdlib.h>
 
@@ -9,8 +9,8 @@
 #include "transitions.h"
 
 /* Numbers of runtimes in container events. */
-static const char *const types[] = {"docker", "lxc", "libvirt-lxc", "mesos", "rkt", "custom", "cri", "containerd", "cri-o", "bpm", "static",
-                                    "podman"};
+static const char *const types[] = {"docker", "lxc", "libvirt-lxc", "mesos", "rkt", "custom", "cri", "containerd", "cri-o", "bpm",
+                                    "static", "podman"};
 
 #define FL_CONTAINERS_MAX 65536u
 
@@ -26,8 +26,8 @@ const struct fl_container *fl_container_find(const struct fl_state *state, const
 
 static void free_container(struct fl_state *state, struct fl_container *c)
 {
-    struct fl_str *texts[] = {c->id, c->full_id, c->name, c->image, c->image_id, c->repository, c->tag, c->digest, c->ip, c->cni_json,
-                              c->sandbox_id, c->labels, c->sandbox_labels, c->mounts};
+    struct fl_str *texts[] = {c->id, c->full_id, c->name, c->image, c->image_id, c->repository, c->tag, c->digest, c->ip,
+                              c->cni_json, c->sandbox_id, c->labels, c->sandbox_labels, c->mounts};
 
     for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
         fl_str_put(state->strings, texts[i]);
@@ -170,8 +170,9 @@ static void learn(struct fl_state *state, struct fl_json object, char *room)
         .host_ipc = is_true(object, "host_ipc"),
         .is_sandbox = is_true(object, "is_pod_sandbox"),
     };
-    bool whole = fresh->full_id && fresh->name && fresh->image && fresh->image_id && fresh->repository && fresh->tag && fresh->digest &&
-                 fresh->ip && fresh->cni_json && fresh->sandbox_id && fresh->labels && fresh->sandbox_labels && fresh->mounts;
+    bool whole = fresh->full_id && fresh->name && fresh->image && fresh->image_id && fresh->repository && fresh->tag &&
+                 fresh->digest && fresh->ip && fresh->cni_json && fresh->sandbox_id && fresh->labels && fresh->sandbox_labels &&
+                 fresh->mounts;
     if (!whole || fl_map_set(&state->containers, key_of(id), fresh) != 0) {
         free_container(state, fresh);
         return;

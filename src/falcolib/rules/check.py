@@ -486,6 +486,11 @@ def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
             except CheckError as e:
                 raise ConditionError(e, test) from None
         meaning = known[key][1]
+        if isinstance(meaning.slot, FieldSlot) and meaning.slot.info.name == "evt.around":
+            # The field is the distance to the time in its argument, in ms: "= D" is within D.
+            if test.op not in ("=", "=="):
+                raise ConditionError(CheckError("evt.around can only be compared with '='"), test)
+            return Check(meaning.slot, "<=", test.modifier, meaning.values, meaning.other, test.at, test.via)
         if meaning.slot.is_any and meaning.slot.kind == "i64" and test.op in ("in", "intersects"):
             # Falco looks ancestors' pids up in the set as texts of no length: they are never in it.
             return Check(meaning.slot, test.op, test.modifier, (), None, test.at, test.via)
