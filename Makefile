@@ -5,20 +5,28 @@ VENV := .venv
 PY := $(VENV)/bin/python
 CONFORMANCE ?= ../shared/conformance
 SPEC ?= ../shared/spec
+FUZZ_SECONDS ?= 600
 export CONFORMANCE SPEC
 
-SOURCES := $(shell find csrc src rules -type f -not -name '*.pyc' -not -path '*/__pycache__/*' -not -path '*.egg-info/*') setup.py pyproject.toml
+PIP = $(PY) -m pip --quiet --disable-pip-version-check
+PYTEST = $(PY) -m pytest -q
+# Folders too: their times tell of files that are gone.
+SOURCES := setup.py pyproject.toml MANIFEST.in \
+	$(shell find csrc src/falcolib rules -not -name '*.pyc' -not -name __pycache__ -not -path '*/.*')
 ASAN = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)
 
-.PHONY: help run test test-plain test-sanitized build sanitized bench fuzz lint clean
+.PHONY: help run test test-plain test-sanitized build sanitized coverage bench fuzz lint clean
+.DELETE_ON_ERROR:
 
 help:
-	@echo "make run     replay the bundled capture with the default rules, and print the alerts"
-	@echo "make test    the whole test suite, plain and under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make build   falcolib, installed in $(VENV)"
-	@echo "make bench   instructions and time per event, next to Falco's"
-	@echo "make fuzz    the fuzzers, FUZZ_SECONDS each (default 600)"
-	@echo "make lint    ruff, mypy, and the C core with all warnings as errors"
+	@echo "make run       replay the bundled capture with the default rules, and print the alerts"
+	@echo "make test      the whole test suite, plain and under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make build     falcolib, installed in $(VENV)"
+	@echo "make bench     instructions and time per event, next to Falco's"
+	@echo "make fuzz      the fuzzers, FUZZ_SECONDS each (default 600)"
+	@echo "make coverage  the lines of the C core that the test suite runs"
+	@echo "make lint      ruff, mypy, shellcheck, and the C core with all warnings as errors"
+	@echo "make clean     removes what all these have made"
 
 run: build
 	@echo "== replaying tests/data/attack1.scap with rules/falcolib_rules.yaml (live capture is yet to come)"
@@ -26,57 +34,74 @@ run: build
 
 build: $(VENV)/.built
 
-$(VENV)/.venv:
+$(VENV)/.venv: pyproject.toml .ci/packages
 	@sh .ci/packages build
-	@echo "== creating $(VENV) and installing what the build needs"
-	@$$(sh .ci/packages python) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --upgrade pip 'setuptools>=77' wheel 'cffi>=1.17'
+	@echo "== setting up $(VENV) and what the build needs"
+	@$(PY) -c "" 2>/dev/null || $$(sh .ci/packages python) -m venv --clear $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --group build
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.venv $(SOURCES)
 	@echo "== building falcolib into $(VENV) (about a minute)"
-	@$(PY) -m pip install --quiet --no-build-isolation .
+	@$(PIP) install --no-build-isolation --check-build-dependencies .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.venv pyproject.toml
+$(VENV)/.test: $(VENV)/.venv
 	@sh .ci/packages test
 	@echo "== installing the test tools"
-	@$(PY) -m pip install --quiet 'pytest>=8' 'hypothesis>=6.100' 'ruff>=0.6' 'mypy>=1.11' types-PyYAML types-cffi
+	@$(PIP) install --group test --group lint
 	@touch $@
 
 test: test-plain test-sanitized
 
 test-plain: build $(VENV)/.test
 	@echo "== the test suite"
-	@$(PY) -m pytest -q
+	@$(PYTEST)
 
-# A second build of the core beside the first; Python itself is not instrumented, so leaks are left to the fuzz targets.
+# Other builds of the core, beside the first.
 build/sanitized/.built: $(VENV)/.built
-	@echo "== building the core with AddressSanitizer and UndefinedBehaviorSanitizer"
-	@rm -rf build/sanitized
-	@SANITIZE=1 $(PY) -m pip install --quiet --no-build-isolation --no-deps --target build/sanitized .
+	@echo "== building the core with AddressSanitizer and UndefinedBehaviorSanitizer (about two minutes)"
+	@rm -rf build/sanitized/site
+	@SANITIZE=1 $(PIP) install --no-build-isolation --no-deps --target build/sanitized/site .
+	@touch $@
+
+build/coverage/.built: $(VENV)/.built
+	@echo "== building the core with counters of lines"
+	@rm -rf build/coverage
+	@COVERAGE=1 $(PIP) install --no-build-isolation --no-deps --target build/coverage/site .
 	@touch $@
 
 sanitized: build/sanitized/.built
 
+# Python itself is not instrumented, so leaks are left to the fuzz targets.
 test-sanitized: sanitized $(VENV)/.test
 	@echo "== the test suite on the sanitizer build"
-	@PYTHONPATH=build/sanitized LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
-		FALCOLIB_SANITIZED=1 $(PY) -m pytest -q -m "not fuzz"
+	@PYTHONPATH=build/sanitized/site LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		PYTHONMALLOC=malloc FALCOLIB_SANITIZED=1 $(PYTEST) -m "not fuzz"
+
+coverage: build/coverage/.built $(VENV)/.test
+	@$(PIP) install gcovr
+	@echo "== the test suite, counting lines"
+	@PYTHONPATH=build/coverage/site $(PYTEST) -m "not fuzz"
+	@$(VENV)/bin/gcovr --root . --filter csrc/ build/coverage
 
 bench: build
 	@$(PY) benchmarks/replay.py
 
-FUZZ_SECONDS ?= 600
 fuzz: build $(VENV)/.test
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PY) -m pytest -q -m fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m fuzz
 
 lint: build $(VENV)/.test
-	@echo "== ruff, mypy, and the compilers' warnings"
+	@echo "== ruff, mypy, shellcheck, and the compilers' warnings"
 	@$(VENV)/bin/ruff check .
 	@$(PY) -m mypy
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/packages; else echo "shellcheck is not installed: skipped"; fi
 	@for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*' -not -path '*/fuzz/*'); do \
-		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -fsyntax-only -Icsrc $$f || exit 1; done
+		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null -Icsrc $$f || exit 1; done
+	@if command -v clang >/dev/null; then for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*'); do \
+		clang -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Icsrc $$f || exit 1; done; \
+		else echo "clang is not installed: its warnings are skipped"; fi
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build dist $(VENV) src/falcolib.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,8 @@ import shutil
 from cffi import FFI
 
 CSRC = pathlib.Path("csrc")
+#: Where the build keeps its files: apart for each kind, so that objects of one are never taken for another's.
+BUILD = pathlib.Path("build") / ("sanitized" if os.environ.get("SANITIZE") else "coverage" if os.environ.get("COVERAGE") else "plain")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
 COVERAGE = ["--coverage", "-fprofile-update=atomic"]
 FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra"]
@@ -49,9 +51,12 @@ if __name__ == "__main__":
     from setuptools.command.build_py import build_py
 
     class BuildWithRules(build_py):
-        """Puts the default rules into the package."""
+        """Puts the default rules into the package, and leaves out what an earlier build put there."""
 
         def run(self) -> None:
+            for old in (pathlib.Path(self.build_lib) / "falcolib").rglob("*"):
+                if old.is_file() and old.suffix != ".so":
+                    old.unlink()
             super().run()
             target = pathlib.Path(self.build_lib) / "falcolib" / "data"
             target.mkdir(parents=True, exist_ok=True)
@@ -59,4 +64,4 @@ if __name__ == "__main__":
                 shutil.copy(rules, target)
 
     setup(cffi_modules=["setup.py:ffibuilder"], cmdclass={"build_py": BuildWithRules},
-          options={"bdist_wheel": {"py_limited_api": "cp310"}})
+          options={"bdist_wheel": {"py_limited_api": "cp310"}, "build": {"build_base": str(BUILD)}})
