@@ -7,6 +7,8 @@ import pathlib
 import hypothesis
 import pytest
 
+import falcolib._falcolib
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 CONFORMANCE = ROOT / os.environ.get("CONFORMANCE", "../shared/conformance")
@@ -17,13 +19,20 @@ hypothesis.settings.register_profile("falcolib", deadline=None, derandomize=True
 hypothesis.settings.load_profile("falcolib")
 
 
+def pytest_configure() -> None:
+    """A run that is to be under the sanitizers and isn't would find nothing, and say so."""
+    core = pathlib.Path(falcolib._falcolib.__file__)
+    if os.environ.get("FALCOLIB_SANITIZED") and b"__asan_" not in core.read_bytes():
+        raise pytest.UsageError(f"{core} is not built with the sanitizers")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for name, folder in (("conformance", CONFORMANCE), ("spec", SPEC)):
         if not folder.is_dir():
             skip = pytest.mark.skip(reason=f"no {name} data in {folder}: set {name.upper()}")
             for item in items:
                 if name in item.keywords:
-                    item.add_marker(skip)
+                    item.add_marker(skip, append=False)
 
 
 @pytest.fixture
