@@ -5,8 +5,9 @@ import re
 import subprocess
 import sys
 
-#: Per cent of full marks, by suite. Suites of parts that don't exist yet are not listed.
-FLOORS = {"alerts": 0.0, "fields": 0.0, "filters": 0.0, "rules": 0.0}
+#: Per cent of full marks, by suite. What the fields lack are 106 values of evt.buffer in which Falco printed stale memory after an empty
+#: parameter. Suites of parts that don't exist yet (k8s, audit2rbac) are not listed.
+FLOORS = {"alerts": 100.0, "fields": 99.995, "filters": 100.0, "rules": 100.0}
 
 
 def main() -> int:
