@@ -2,11 +2,16 @@
 """The engine: rules over captures and over events given as dicts; policy, errors, statistics."""
 
 import dataclasses
+import gc
 import gzip
 import io
+import itertools
 import json
 import pickle
 import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -173,6 +178,210 @@ class TestCaptures:
             seen += 1
             engine.stop()
         assert 0 < seen <= len(list(Engine(rules, matching="all").run(Capture(attack1))))
+
+
+    def test_statistics_are_of_all_runs(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+        list(engine.run(Capture(attack1)))
+        once = engine.stats()
+        list(engine.run([Capture(attack1), Capture(attack1)]))
+        list(engine.run([BASH, BASH]))
+        stats = engine.stats()
+        assert (stats.events, stats.bytes, stats.sections) == (3 * once.events + 2, 3 * once.bytes, 3)
+        assert stats.matches == 3 * once.matches + 2 == sum(stats.alerts.values())
+
+    def test_one_capture_object_can_be_read_by_several(self, rules: RuleSet, attack1: object) -> None:
+        capture = Capture(attack1)
+        assert len(list(Engine(rules).run([capture, capture]))) == 2 * len(list(Engine(rules).run(capture)))
+
+    def test_the_thread_of_a_capture_ends_with_the_run(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+
+        def failing() -> None:
+            for _ in engine.run(Capture(attack1)):
+                raise LookupError("of the user")
+
+        with pytest.raises(LookupError):
+            failing()
+        for _ in engine.events(Capture(attack1)):
+            break
+        alerts = engine.run(Capture(attack1))
+        next(alerts)
+        alerts.close()                                  # type: ignore[attr-defined]
+        for thread in threading.enumerate():
+            if thread.name == "falcolib-capture":
+                thread.join(10)
+                assert not thread.is_alive()
+
+    def test_an_engine_is_freed_as_soon_as_nobody_has_it(self, rules: RuleSet) -> None:
+        engine = Engine(rules)
+        gone = weakref.ref(engine._cores[0])
+        gc.disable()
+        try:
+            del engine
+            assert gone() is None
+        finally:
+            gc.enable()
+
+
+class TestOneRunAtATime:
+    def test_a_run_that_was_left_doesnt_disturb_the_next(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+        want = [a.id for a in Engine(rules).run(Capture(attack1))]
+        left = engine.run(Capture(attack1))
+        next(left)
+        assert [a.id for a in engine.run(Capture(attack1))] == want
+
+    def test_a_later_run_ends_an_earlier_one(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+        earlier = engine.events(Capture(attack1))
+        next(earlier)
+        next(engine.events(Capture(attack1)))
+        with pytest.raises(RuntimeError, match="another run"):
+            next(earlier)
+
+    def test_a_call_is_refused_while_the_core_works_for_another_thread(self, rules: RuleSet) -> None:
+        engine = Engine(rules)
+        with engine._cores[0]._busy, pytest.raises(RuntimeError, match="another thread"):
+            list(engine.run([BASH]))
+
+    def test_rules_are_replaced_during_a_run_for_all_its_sources(self, rules: RuleSet, attack1: object) -> None:
+        other = falcolib.compile_rules(RuleSet.parse("- {rule: other, desc: d, condition: evt.num > 0, output: x, priority: INFO}"))
+        engine = Engine(rules)
+        left = [0, 0]
+        for alert in engine.run([Slow(attack1), Slow(attack1)]):
+            left[alert.rule == "other"] += 1
+            engine.replace(other)
+        assert left[0] < 20
+        assert left[1] > 2 * 9000
+
+    def test_rules_can_be_replaced_and_statistics_read_from_another_thread(self, rules: RuleSet, attack1: object) -> None:
+        engine = Engine(rules)
+        programs = [falcolib.compile_rules(rules), falcolib.compile_rules(RuleSet())]
+        done = threading.Event()
+
+        def replace() -> None:
+            for program in itertools.cycle(programs):
+                engine.replace(program)
+                engine.stats()
+                if done.is_set():
+                    return
+
+        thread = threading.Thread(target=replace)
+        thread.start()
+        try:
+            for _ in range(3):
+                list(engine.run(Capture(attack1)))
+        finally:
+            done.set()
+            thread.join()
+        assert engine.stats().sections == 3
+
+
+class Slow(falcolib.Source):
+    """A source of the user's, in small pieces: what derives from Source needs only chunks()."""
+
+    def __init__(self, path: object) -> None:
+        self.data = gzip.decompress(path.read_bytes())      # type: ignore[attr-defined]
+
+    def chunks(self) -> Iterator[bytes]:
+        for at in range(0, len(self.data), 1000):
+            yield self.data[at : at + 1000]
+
+
+class TestSources:
+    def test_a_source_of_the_users_is_run(self, rules: RuleSet, attack1: object) -> None:
+        assert [a.id for a in Engine(rules).run(Slow(attack1))] == [a.id for a in Engine(rules).run(Capture(attack1))]
+
+    def test_any_object_with_the_methods_is_a_source_and_is_closed(self, rules: RuleSet) -> None:
+        closed: list[bool] = []
+
+        class Nothing:
+            name = "syscall"
+
+            def chunks(self) -> list[bytes]:
+                return []
+
+            def close(self) -> None:
+                closed.append(True)
+
+            def position(self) -> tuple[int, None]:
+                return 0, None
+
+        with pytest.raises(falcolib.CaptureError, match="empty"):
+            list(Engine(rules).run(Nothing()))              # type: ignore[arg-type]
+        assert closed == [True]
+
+    def test_what_a_source_lacks_is_told(self, rules: RuleSet) -> None:
+        class Half:
+            name = "syscall"
+
+            def chunks(self) -> Iterator[bytes]:
+                yield b""
+
+        with pytest.raises(TypeError, match="no close and no position"):
+            Engine(rules).run(Half())                       # type: ignore[arg-type]
+
+    def test_chunks_that_arent_bytes_are_told(self, rules: RuleSet) -> None:
+        class Text(falcolib.Source):
+            def chunks(self) -> Iterator[bytes]:
+                yield "text"                                # type: ignore[misc]
+
+        with pytest.raises(TypeError, match="bytes, not str"):
+            list(Engine(rules).run(Text()))
+
+    @pytest.mark.parametrize("thing", ["x.scap", b"x.scap", Path("x.scap"), None, 7, BASH])
+    def test_what_is_no_source_is_told_at_once(self, rules: RuleSet, thing: object) -> None:
+        with pytest.raises(TypeError, match=r"run\(\) takes"):
+            Engine(rules).run(thing)                        # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"events\(\) takes"):
+            Engine(rules).events(thing)                     # type: ignore[arg-type]
+
+    def test_sources_and_events_dont_mix(self, rules: RuleSet, attack1: object) -> None:
+        with pytest.raises(TypeError, match="both"):
+            Engine(rules).run([Capture(attack1), BASH])     # type: ignore[list-item]
+
+    @pytest.mark.parametrize("thing", [None, 7, b"bytes"])
+    def test_what_is_no_capture_is_told_at_once(self, thing: object) -> None:
+        with pytest.raises(TypeError, match="a capture is a path"):
+            Capture(thing)                                  # type: ignore[arg-type]
+
+    def test_an_engine_takes_rules_and_nothing_else(self) -> None:
+        with pytest.raises(TypeError, match="RuleSet"):
+            Engine("rules.yaml")                            # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="threads"):
+            Engine(threads=-1)
+
+
+class TestValues:
+    """Alerts and events are values: they compare, can be in sets, and can be sent to other processes."""
+
+    def test_alerts_of_the_same_event_are_equal(self, rules: RuleSet) -> None:
+        ((one,), (same,), (other,)) = (Engine(rules, hostname="h").run([e]) for e in (BASH, BASH, BASH | {"proc.name": "sh"}))
+        assert one == same != other
+        assert len({one, same, other}) == 2
+
+    def test_a_copy_of_an_alert_says_the_same_and_carries_only_its_own_rule(self, rules: RuleSet, attack1: object) -> None:
+        many = rules.merge(RuleSet.parse("".join(f"- {{rule: r{n}, desc: d, condition: evt.num={n}, output: x, priority: INFO}}\n"
+                                                 for n in range(100))))
+        for alert in Engine(many, matching="all").run(Capture(attack1)):
+            data = pickle.dumps(alert)
+            twin = pickle.loads(data)
+            assert twin == alert
+            assert (twin.json(), str(twin), twin.id) == (alert.json(), str(alert), alert.id)
+            assert twin.event.params == alert.event.params
+            assert len(data) < len(pickle.dumps(alert._program)) / 4
+
+    def test_a_copy_of_an_event_has_the_fields_that_were_asked_for(self, attack1: object) -> None:
+        for event in Engine().events(Capture(attack1)):
+            name = event["proc.name"]
+            twin = pickle.loads(pickle.dumps(event))
+            assert twin == event
+            assert (twin.type, twin.params, twin["proc.name"]) == (event.type, event.params, name)
+            with pytest.raises(falcolib.StaleEventError):
+                twin["proc.pid"]
+            if event.num > 500:
+                break
 
 
 class TestEvents:

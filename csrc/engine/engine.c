@@ -32,6 +32,7 @@ struct fl_engine {
     bool entered;               /* an event is applied, and not yet left */
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
+    struct fl_scap_stats before;    /* of the captures before this one */
 };
 
 static int to_text(fl_error_text *out, const struct fl_error *error)
@@ -240,14 +241,27 @@ int fl_engine_finish(fl_engine *e, fl_error_text *error)
     return fl_scap_finish(e->scap, &why) ? to_text(error, &why) : FL_OK;
 }
 
+static struct fl_scap_stats read_so_far(const fl_engine *e)
+{
+    struct fl_scap_stats a = e->before, b = fl_scap_get_stats(e->scap);
+    return (struct fl_scap_stats){
+        .bytes = a.bytes + b.bytes, .blocks = a.blocks + b.blocks, .records = a.records + b.records, .events = a.events + b.events,
+        .converted = a.converted + b.converted, .stored = a.stored + b.stored, .dropped = a.dropped + b.dropped,
+        .unknown = a.unknown + b.unknown, .evicted = a.evicted + b.evicted, .skipped_blocks = a.skipped_blocks + b.skipped_blocks,
+        .sections = a.sections + b.sections,
+    };
+}
+
 int fl_engine_rewind(fl_engine *e)
 {
     leave(e);
     struct fl_scap *fresh = fl_scap_new();
     if (!fresh)
         return FL_ERR_MEMORY;
+    e->before = read_so_far(e);
     fl_scap_free(e->scap);
     e->scap = fresh;
+    fl_engine_batch_clear(e);   /* of what an error left behind */
     e->tables_done = false;
     e->view.first_ts = e->seen_ts = 0;
     return FL_OK;
@@ -305,7 +319,7 @@ void fl_engine_batch_clear(fl_engine *e)
 
 fl_engine_stats fl_engine_get_stats(const fl_engine *e)
 {
-    struct fl_scap_stats r = fl_scap_get_stats(e->scap);
+    struct fl_scap_stats r = read_so_far(e);
     struct fl_state_stats s = fl_state_get_stats(e->state);
     return (fl_engine_stats){
         .bytes = r.bytes, .blocks = r.blocks, .records = r.records, .events = r.events, .converted = r.converted, .stored = r.stored,

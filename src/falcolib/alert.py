@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 import functools
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -179,6 +179,23 @@ class Alert:
             line["tags"] = sorted(self.tags)
         line["time"] = iso_time(self.time, "Z")
         return msgspec.json.encode(line, order="sorted").decode()
+
+    def __eq__(self, other: object) -> bool:
+        """The same rule on the same event, with the same values and form."""
+        if not isinstance(other, Alert):
+            return NotImplemented
+        ours, theirs = ((a._match._replace(rule=0), a._format, a._rule) for a in (self, other))
+        return ours == theirs
+
+    def __hash__(self) -> int:
+        return hash((self._match.num, self._match.time, self.rule))
+
+    def __reduce__(self) -> tuple[Callable[..., Alert], tuple[object, ...]]:
+        """Of the program an alert keeps, in a copy, its own rule: it may go to other processes by the thousand."""
+        program, number = self._program, self._match.rule
+        slots = tuple(program.slots[slot] for slot in program.outputs[number])
+        own = Program(b"", (self._rule,), slots, (tuple(range(len(slots))),), ())
+        return Alert, (own, self._match._replace(rule=0), self._format)
 
     def __repr__(self) -> str:
         return f"<Alert {self.rule!r} {self.priority} event {self._match.num}>"

@@ -95,8 +95,26 @@ class Event:
         value = self[name]
         return default if value is None else value
 
+    def _key(self) -> tuple[int, int, int, int, int, bytes]:
+        return self.num, self.time, self.tid, self._type_id, self.cpu, self._record
+
+    def __eq__(self, other: object) -> bool:
+        """The same record at the same place of a source."""
+        return self._key() == other._key() if isinstance(other, Event) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __reduce__(self) -> tuple[Callable[..., Event], tuple[object, ...]]:
+        """A copy is an event that was left behind: it has the fields that were asked for."""
+        return _restored, (*self._key(), self._fields)
+
     def __repr__(self) -> str:
         return f"<Event {self.num} {self.type} tid={self.tid}>"
+
+
+def _restored(num: int, time: int, tid: int, type_id: int, cpu: int, record: bytes, fields: dict[str, FieldValue]) -> Event:
+    return Event(num=num, time=time, tid=tid, type_id=type_id, cpu=cpu, record=record, fields=fields)
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from .._native import error_text, ffi, lib, raise_error
+from ..regex import compile_pattern
 from ..rules.ast import CheckedRule, Slot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Program:
     """Compiled rules: immutable, shared by any number of engines and threads, and picklable.
 
@@ -43,11 +44,23 @@ class Program:
             raise_error(error.code, error)
         return ffi.gc(handle, lib.fl_program_free)
 
+    def check(self) -> None:
+        """Does what could fail when the program is put into an engine.
+
+        Raises ProgramError if the verifier refuses it, RuleError for a regular expression that can't be used.
+        """
+        _ = self.handle
+        for pattern in self.patterns:
+            compile_pattern(pattern)
+
     def disassemble(self) -> str:
         """The program as text: one line an instruction, in the notation of docs/vm.md."""
         from .disasm import disassemble
 
         return disassemble(self)
+
+    def __repr__(self) -> str:
+        return f"<Program of {len(self.rules)} rules, {len(self.code)} bytes, {self.hash[:12]}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and self.code == other.code and self.rules == other.rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -76,6 +76,8 @@ class RuleSet:
         """Loads rules from a text: alone, or as if it were a file loaded after those of another set, so that it can use, append to and
         override what is there. Raises RuleError.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"parse() takes a text, not {type(text).__name__}; load() reads files")
         before = after or cls()
         return cls._build([*before._sources, given_text(text, name)], before._selections)
 
@@ -117,6 +119,9 @@ class RuleSet:
     def lists(self) -> Mapping[str, tuple[str, ...]]:
         """The items of the lists, by name; lists in lists are put in."""
         return MappingProxyType(dict(self._compiled.lists))
+
+    def __iter__(self) -> Iterator[CheckedRule]:
+        return iter(self.rules)
 
     def __len__(self) -> int:
         return len(self.rules)

@@ -13,15 +13,15 @@ __all__ = ["Capture", "Source"]
 
 @runtime_checkable
 class Source(Protocol):
-    """What Engine.run() and Engine.events() read."""
+    """What Engine.run() and Engine.events() read: any object with these four; a class that derives from Source needs only chunks()."""
 
     @property
     def name(self) -> str:
         """The source of events as rules name it: ``syscall``."""
-        ...
+        return "syscall"
 
     def chunks(self) -> Iterator[bytes | memoryview]:
-        """The bytes, in pieces of any size, until the source ends or is closed.
+        """The bytes of a .scap capture, uncompressed, in pieces of any size, until the source ends or is closed.
 
         Raises CaptureError where it is damaged, OSError where it can't be read, in both cases after all that could be read.
         """
@@ -29,8 +29,8 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Ends chunks() soon. May be called at any time, more than once, from any thread and from a signal handler."""
-        ...
+        return
 
     def position(self) -> tuple[int, int | None]:
         """Bytes of the file that have been delivered, and bytes of the whole file (None if unknown): for showing progress."""
-        ...
+        return 0, None

@@ -62,7 +62,7 @@ class Capture:
     members, is recognised by its first bytes. Reading and decompressing go on in a thread of their own, a few chunks ahead.
 
     A path can be read again and again; standard input and file objects are read from where they stand. Raises FileNotFoundError
-    at once; other OSErrors come from chunks().
+    at once, and TypeError for what is none of these; other OSErrors come from chunks().
     """
 
     name = "syscall"
@@ -78,8 +78,11 @@ class Capture:
             if self._path != "-":
                 status = os.stat(self._path)
                 self._total = status.st_size if stat.S_ISREG(status.st_mode) else None
-        else:
+        elif callable(getattr(source, "read", None)):
             self._file = source
+        else:
+            hint = "; io.BytesIO makes a file object of bytes" if isinstance(source, bytes | bytearray | memoryview) else ""
+            raise TypeError(f"a capture is a path, - or a binary file object, not {type(source).__name__}{hint}")
 
     def __repr__(self) -> str:
         return f"Capture({self._path if self._file is None else self._file!r})"
