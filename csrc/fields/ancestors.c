@@ -95,7 +95,8 @@ static bool all_ancestors(const struct fl_view *view, member *value, struct fl_v
     uint32_t count = 0, n = 0;
     fl_lineage_of(&lineage, view, thread);
     while (fl_lineage_next(&lineage))
-        count++;
+        if (++count > FL_SCRATCH_SIZE / sizeof *out)
+            return false;       /* more than the scratch holds */
     struct fl_value *list = count ? fl_scratch_take(view->scratch, count * sizeof *list) : NULL;
     if (!list)
         return false;

@@ -8,7 +8,7 @@
 int fl_param_named(const struct fl_event_info *info, const char *name, size_t len)
 {
     for (int i = 0; i < info->nparams; i++)
-        if (!strncmp(info->params[i].name, name, len) && !info->params[i].name[len])
+        if (strlen(info->params[i].name) == len && !memcmp(info->params[i].name, name, len))
             return i;
     return -1;
 }
