@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Descriptor tables. Entries don't move while they live, so that the current event can hold one. The place of a number is the number
- * itself, modulo the size: the kernel hands out the lowest free numbers, so nearly every look-up hits at once. Numbers made up by a
- * hostile capture can at worst make a search walk the whole table, which is bounded.
+ * itself: the kernel hands out the lowest free numbers, so nearly every look-up hits at once. Larger ones are hashed, so that a hostile
+ * capture can't choose numbers that meet.
  */
 #include <stdlib.h>
 
+#include "../base/hash.h"
 #include "../base/sanitize.h"
 #include "internal.h"
 
 #define FL_FDS_MIN 16u
 #define FL_SPARE_FDS (FL_SANITIZE_ADDRESS ? 0u : 1024u)
 
+static uint32_t home(const struct fl_fds *fds, int64_t num)
+{
+    return (uint64_t)num <= fds->mask ? (uint32_t)num : fl_hash_u64((uint64_t)num) & fds->mask;
+}
+
 static uint32_t place(const struct fl_fds *fds, int64_t num)
 {
-    uint32_t i = (uint32_t)num & fds->mask;
+    uint32_t i = home(fds, num);
 
     while (fds->slots[i] && fds->slots[i]->num != num)
         i = (i + 1) & fds->mask;
@@ -63,6 +69,8 @@ static void empty_fd(struct fl_state *state, struct fl_fd *fd)
 
 static void give_fd(struct fl_state *state, struct fl_fd *fd)
 {
+    if (state->now.fd == fd)
+        state->now.fd = NULL;
     empty_fd(state, fd);
     state->fds--;
     if (state->nspare_fds >= FL_SPARE_FDS) {
@@ -153,8 +161,7 @@ static void remove_at(struct fl_state *state, struct fl_fds *fds, uint32_t hole)
     give_fd(state, fds->slots[hole]);
     /* Entries behind the hole move into it, unless they are nearer to their own place than the hole is. */
     for (uint32_t i = (hole + 1) & fds->mask; fds->slots[i]; i = (i + 1) & fds->mask) {
-        uint32_t home = (uint32_t)fds->slots[i]->num & fds->mask;
-        if (((i - home) & fds->mask) >= ((i - hole) & fds->mask)) {
+        if (((i - home(fds, fds->slots[i]->num)) & fds->mask) >= ((i - hole) & fds->mask)) {
             fds->slots[hole] = fds->slots[i];
             hole = i;
         }
@@ -174,33 +181,70 @@ void fl_fds_remove(struct fl_state *state, struct fl_fds *fds, int64_t num)
 struct fl_fds *fl_fds_copy(struct fl_state *state, const struct fl_fds *from)
 {
     struct fl_fds *fds;
+    uint32_t size = FL_FDS_MIN;
 
     if (!from || !from->count)
         return NULL;
+    if (from->count > FL_FDS_TOTAL_MAX - state->fds) {
+        state->stats.fds_refused += from->count;
+        return NULL;
+    }
     fds = calloc(1, sizeof *fds);
     if (!fds)
         return NULL;
-    fds->slots = calloc((size_t)from->mask + 1, sizeof *fds->slots);
+    /* As large as its entries need: the table may once have had more. */
+    while (from->count > size / 4 * 3)
+        size *= 2;
+    fds->slots = calloc(size, sizeof *fds->slots);
     if (!fds->slots) {
         free(fds);
         return NULL;
     }
-    fds->mask = from->mask;
+    fds->mask = size - 1;
     for (uint32_t i = 0; i <= from->mask; i++) {
-        if (from->slots[i])
-            fl_fds_duplicate(state, fds, from->slots[i], from->slots[i]->num);
+        struct fl_fd *fd = from->slots[i] ? take_fd(state) : NULL;
+        if (!fd)
+            continue;
+        *fd = *from->slots[i];
+        fl_str_ref(fd->name);
+        fl_str_ref(fd->name_raw);
+        /* In a table of the same size everything has the same place. */
+        fds->slots[fds->mask == from->mask ? i : place(fds, fd->num)] = fd;
+        fds->count++;
+        state->fds++;
+        state->stats.fds_added++;
     }
     return fds;
 }
 
 void fl_fds_drop(struct fl_state *state, struct fl_fds *fds, bool (*drop)(const struct fl_fd *fd, const void *context), const void *context)
 {
+    uint32_t before, start = 0;
+
     if (!fds || !fds->slots)
         return;
-    /* A removal may move a later entry to its place, which is looked at again; what moves from the front to the back has been seen. */
+    before = fds->count;
+    while (fds->slots[start])
+        start++;
     for (uint32_t i = 0; i <= fds->mask; i++) {
-        while (fds->slots[i] && drop(fds->slots[i], context))
-            remove_at(state, fds, i);
+        if (!fds->slots[i] || !drop(fds->slots[i], context))
+            continue;
+        state->stats.fds_removed++;
+        fds->count--;
+        give_fd(state, fds->slots[i]);
+        fds->slots[i] = NULL;
+    }
+    if (fds->count == before)
+        return;
+    /* All at once, as removing them one by one would walk the table each time. No entry lies across the place that was free before: from
+     * there on, each moves up to the first free one from its own. */
+    for (uint32_t k = 1; k <= fds->mask; k++) {
+        uint32_t i = (start + k) & fds->mask;
+        struct fl_fd *fd = fds->slots[i];
+        if (fd) {
+            fds->slots[i] = NULL;
+            fds->slots[place(fds, fd->num)] = fd;
+        }
     }
 }
 

@@ -344,8 +344,10 @@ void fl_execve(struct fl_state *state, const struct fl_event *ev)
     /* The program is the only thread of its process. */
     for (struct fl_thread *member = thread->group ? thread->group->members : NULL, *next; member; member = next) {
         next = member->next_member;
-        if (member != thread)
-            fl_thread_remove(state, member);
+        if (member == thread)
+            continue;
+        member->reaper_tid = thread->tid > 0 ? thread->tid : 0;         /* not another one that is about to go, from hand to hand */
+        fl_thread_remove(state, member);
     }
 }
 
