@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
+#include <sys/random.h>
 
 #include "hash.h"
 #include "sanitize.h"
@@ -21,19 +21,20 @@ struct fl_strings {
     struct fl_str **buckets;
     uint32_t mask;              /* buckets - 1; the number of buckets is a power of two */
     uint32_t count;
+    uint64_t bytes, refused;    /* of all strings, with their heads; see FL_STRINGS_MAX */
     uint32_t released_at;       /* the ring's next place */
     struct fl_str *released[FL_STR_KEPT];
 };
 
 uint64_t fl_hash_secret[2] = {0x9e3779b97f4a7c15u, 0xd1342543de82ef95u};
 
-/* The kernel hands each process 16 random bytes. */
+/* Not the bytes that the kernel hands each process at its start: those are the secret of the stack protector. */
 __attribute__((constructor)) static void make_secret(void)
 {
-    const void *random = (const void *)getauxval(AT_RANDOM);
+    uint64_t random[2];
 
-    if (random)
-        memcpy(fl_hash_secret, random, sizeof fl_hash_secret);
+    if (getrandom(random, sizeof random, GRND_NONBLOCK) == sizeof random)
+        memcpy(fl_hash_secret, random, sizeof random);
     fl_hash_secret[1] |= 1;
 }
 
@@ -142,8 +143,10 @@ struct fl_str *fl_str_get(struct fl_strings *strings, const void *bytes, size_t 
         str->refs++;
         return str;
     }
-    if (len > UINT32_MAX - sizeof *str - 1)
+    if (len > FL_STRINGS_MAX - strings->bytes || len + sizeof *str + 1 > FL_STRINGS_MAX - strings->bytes) {
+        strings->refused++;
         return NULL;
+    }
     str = malloc(sizeof *str + len + 1);
     if (!str)
         return NULL;
@@ -153,12 +156,15 @@ struct fl_str *fl_str_get(struct fl_strings *strings, const void *bytes, size_t 
     str->kept = false;
     memcpy(str->data, bytes, len);
     str->data[len] = '\0';
+    strings->bytes += sizeof *str + len + 1;
     if (strings->count++ > strings->mask)
         grow(strings);
     str->next = strings->buckets[hash & strings->mask];
     strings->buckets[hash & strings->mask] = str;
     return str;
 }
+
+uint64_t fl_strings_refused(const struct fl_strings *strings) { return strings->refused; }
 
 static void remove_string(struct fl_strings *strings, struct fl_str *str)
 {
@@ -168,6 +174,7 @@ static void remove_string(struct fl_strings *strings, struct fl_str *str)
         at = &(*at)->next;
     *at = str->next;
     strings->count--;
+    strings->bytes -= sizeof *str + str->len + 1;
     free(str);
 }
 

@@ -24,10 +24,14 @@ struct fl_strings;
 struct fl_strings *fl_strings_new(void);
 void fl_strings_free(struct fl_strings *strings);               /* with every string still in it */
 
-/* The string of these bytes (they may hold NULs), with one reference more. NULL when memory is out. */
+/* The string of these bytes (they may hold NULs), with one reference more. NULL when memory is out, or all strings together would have more
+ * than FL_STRINGS_MAX bytes: a small capture, uncompressed, can hold a great deal of text. */
+#define FL_STRINGS_MAX (1ull << 30)
 struct fl_str *fl_str_get(struct fl_strings *strings, const void *bytes, size_t len);
 /* The string, if it is interned already; takes no reference. */
 struct fl_str *fl_str_find(const struct fl_strings *strings, const void *bytes, size_t len);
+/* How often a string was refused for FL_STRINGS_MAX. */
+uint64_t fl_strings_refused(const struct fl_strings *strings);
 /* Gives a reference back; NULL is ignored. */
 void fl_str_put(struct fl_strings *strings, struct fl_str *str);
 

@@ -84,9 +84,10 @@ int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
     if (len > SIZE_MAX / 4 - kept)
         return FL_ERR_MEMORY;
     if (s->room - (size_t)(s->stop - s->data) < len) {
-        if (s->room < kept + len) {
+        /* Moved only when that frees half of the room, so that small pushes don't move a long block again and again. */
+        if (s->room / 2 < kept + len) {
             size_t room = s->room;
-            while (room < kept + len)
+            while (room / 2 < kept + len)
                 room *= 2;
             uint8_t *data = malloc(room);
             if (!data)

@@ -27,9 +27,13 @@ void fl_store_enter(struct fl_state *state, const struct fl_event *ev)
     if (ev->size > FL_STORED_ENTER_MAX || (ev->type == FL_EV_EXECVE_19_E && !fl_param_present(ev, FL_P(EXECVE_19_E, filename))))
         return;
     if (ev->size > thread->stored_enter_room) {
+        uint32_t more = ev->size - thread->stored_enter_room;
+        if (more > FL_STORED_ENTERS_MAX - state->stored_enter_bytes)
+            return;
         uint8_t *bigger = realloc(thread->stored_enter, ev->size);
         if (!bigger)
             return;
+        state->stored_enter_bytes += more;
         thread->stored_enter = bigger;
         thread->stored_enter_room = ev->size;
     }

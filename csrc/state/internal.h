@@ -21,6 +21,7 @@
 #define FL_USERS_MAX (1u << 20)         /* users, and groups */
 #define FL_CGROUPS_MAX 16384u           /* bytes of a thread's cgroups; four times what recorders take */
 #define FL_STORED_ENTER_MAX 4096u       /* bytes */
+#define FL_STORED_ENTERS_MAX (64u << 20)        /* bytes of all threads': an honest one has some 50 to 300 */
 #define FL_EXITED 8192u                 /* threads that are remembered after their exit … */
 #define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
 #define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
@@ -87,6 +88,7 @@ struct fl_state {
     uint32_t ninterfaces;
     struct fl_str *hostname;            /* or NULL */
 
+    uint64_t stored_enter_bytes;        /* room of all threads */
     uint64_t fds;                       /* descriptors in all tables */
     struct fl_spare *spare_fds;         /* memory for entries */
     uint32_t nspare_fds;

@@ -117,6 +117,7 @@ struct fl_state_stats fl_state_get_stats(const struct fl_state *state)
     struct fl_state_stats stats = state->stats;
 
     stats.threads = state->threads.count;
+    stats.texts_refused = fl_strings_refused(state->strings);
     return stats;
 }
 

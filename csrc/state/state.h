@@ -84,7 +84,7 @@ struct fl_thread {
     uint32_t stored_enter_size; /* bytes of the record that is stored now; 0 = none */
     uint32_t stored_enter_room;
     /* kin, linked by the state engine */
-    int64_t reaper_tid;         /* who gets the children, as the exit event says; -1 = it doesn't, 0 = nobody */
+    int64_t reaper_tid;         /* who gets the children, as the exit event or another thread's exec says; -1: not told, 0: nobody */
     struct fl_thread *children, *next_sibling, *previous_sibling;
     struct fl_thread *next_member, *previous_member;        /* of the group */
 };
@@ -121,6 +121,7 @@ struct fl_state_stats {
     uint64_t threads, threads_added, threads_removed, threads_refused;
     uint64_t fds_added, fds_removed, fds_refused;
     uint64_t fake_threads, fd_lookups_failed, stored_enters;
+    uint64_t texts_refused;     /* see fl_strings_refused */
 };
 
 /* What the current event is about; valid between fl_state_apply and fl_state_leave. */

@@ -41,6 +41,7 @@ void fl_thread_free(struct fl_state *state, struct fl_thread *thread)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         fl_str_put(state->strings, texts[i]);
     fl_fds_free(state, thread->fds);
+    state->stored_enter_bytes -= thread->stored_enter_room;
     free(thread->stored_enter);
     free(thread);
 }
