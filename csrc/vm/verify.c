@@ -63,14 +63,16 @@ static int verify_constants(const struct fl_program *p, struct fl_error *error)
     return FL_OK;
 }
 
-/* Whether the inputs of a transformer are there, with lower numbers; *depth becomes the nesting. */
-static bool inputs_fit(const struct fl_program *p, uint32_t slot, uint8_t *depth)
+/* Whether the inputs of a transformer are there, behind those of the one before (*end), with lower numbers; depth[slot] becomes the
+ * nesting. */
+static bool inputs_fit(const struct fl_program *p, uint32_t slot, uint8_t *depth, uint32_t *end)
 {
     const struct fl_slot_row *s = &p->slot_rows[slot];
     uint32_t items = 0;         /* left of a list of inputs */
 
-    if (s->first_input > p->rows[TABLE_INPUTS] || s->inputs > p->rows[TABLE_INPUTS] - s->first_input)
+    if (s->first_input < *end || s->first_input > p->rows[TABLE_INPUTS] || s->inputs > p->rows[TABLE_INPUTS] - s->first_input)
         return false;
+    *end = s->first_input + s->inputs;
     for (uint32_t i = 0; i < s->inputs; i++) {
         const struct fl_input_row *in = &p->inputs[s->first_input + i];
         switch (in->what) {
@@ -99,7 +101,7 @@ static bool inputs_fit(const struct fl_program *p, uint32_t slot, uint8_t *depth
 
 static int verify_slots(const struct fl_program *p, struct fl_error *error)
 {
-    uint32_t n = p->rows[TABLE_SLOTS], i = 0;
+    uint32_t n = p->rows[TABLE_SLOTS], i = 0, end = 0;
     uint8_t *depth = calloc((size_t)n + 1, 1);
 
     if (!depth)
@@ -108,7 +110,8 @@ static int verify_slots(const struct fl_program *p, struct fl_error *error)
         const struct fl_slot_row *s = &p->slot_rows[i];
         if (!is_kind(s->kind) || !is_text(p, s->key, s->key_len) || s->has_index > 1 || s->has_key > 1)
             break;
-        if (s->transform ? s->transform >= OP_COUNT || fl_ops[s->transform].operand != OPERAND_TRANSFORM || !inputs_fit(p, i, depth)
+        if (s->transform ? s->transform >= OP_COUNT || fl_ops[s->transform].operand != OPERAND_TRANSFORM ||
+                !inputs_fit(p, i, depth, &end)
             : s->field >= FL_FIELD_COUNT || s->inputs)
             break;
     }
@@ -129,16 +132,15 @@ static bool is_list(const struct fl_program *p, uint32_t list, unsigned form, ui
 
 static bool are_patterns(const struct fl_program *p, uint32_t list)
 {
-    if (!is_list(p, list, LIST_PLAIN, FL_U64))
-        return false;
     const struct fl_list_row *l = &p->list_rows[list];
+
     for (uint32_t i = 0; i < l->count; i++)
         if (p->value_rows[l->first + i].value >= p->rows[TABLE_PATTERNS])
             return false;
     return true;
 }
 
-static bool operand_fits(const struct fl_program *p, const struct fl_instr *in, uint32_t gates)
+static bool operand_fits(const struct fl_program *p, const struct fl_instr *in, uint32_t gates, const bool *patterns)
 {
     const struct fl_op *op = &fl_ops[in->op];
     unsigned several = in->flags & (FLAG_ONEOF | FLAG_ANYOF | FLAG_ALLOF | FLAG_OTHER);
@@ -147,7 +149,7 @@ static bool operand_fits(const struct fl_program *p, const struct fl_instr *in, 
     if (several & (several - 1))
         return false;
     if (several && op->operand == OPERAND_PATTERN)
-        return several != FLAG_OTHER && are_patterns(p, in->operand);
+        return several != FLAG_OTHER && is_list(p, in->operand, LIST_PLAIN, FL_U64) && patterns[in->operand];
     if (several == FLAG_OTHER)
         return op->operand == OPERAND_VALUE && kind != FL_NET && in->operand < p->rows[TABLE_SLOTS]
             && comparable(kind, p->slot_rows[in->operand].kind);
@@ -179,9 +181,9 @@ static bool slot_fits(const struct fl_program *p, const struct fl_instr *in)
     return each != (FLAG_ANY | FLAG_ALL) && (each || !list);
 }
 
-/* A section (gate_depth NULL), or the gate of this number. */
+/* A section (gate_depth NULL), or the gate of this number. patterns: the lists that are of patterns. */
 static int verify_range(const struct fl_program *p, const char *what, uint32_t number, const struct fl_range_row *r,
-                        uint8_t *gate_depth, struct fl_error *error)
+                        uint8_t *gate_depth, const bool *patterns, struct fl_error *error)
 {
     uint32_t gates = gate_depth ? number : p->rows[TABLE_GATES];
     uint64_t end = (uint64_t)r->first + r->count;
@@ -190,7 +192,8 @@ static int verify_range(const struct fl_program *p, const char *what, uint32_t n
         REFUSE("%s %u is outside the code", what, number);
     for (uint32_t i = r->first; i < end; i++) {
         const struct fl_instr *in = &p->code[i];
-        if (in->op >= OP_COUNT || fl_ops[in->op].operand == OPERAND_TRANSFORM || !slot_fits(p, in) || !operand_fits(p, in, gates))
+        if (in->op >= OP_COUNT || fl_ops[in->op].operand == OPERAND_TRANSFORM || !slot_fits(p, in) ||
+            !operand_fits(p, in, gates, patterns))
             REFUSE("instruction %u is malformed", i);
         if (in->memo && (in->memo <= p->rows[TABLE_GATES] || in->memo > p->rows[TABLE_MEMOS]))
             REFUSE("instruction %u remembers its outcome nowhere", i);
@@ -223,14 +226,24 @@ static int verify_range(const struct fl_program *p, const char *what, uint32_t n
 static int verify_code(const struct fl_program *p, struct fl_error *error)
 {
     uint8_t *depth = calloc((size_t)p->rows[TABLE_GATES] + 1, 1);
-    int code = FL_OK;
+    bool *patterns = calloc((size_t)p->rows[TABLE_LISTS] + 1, sizeof *patterns);
+    int code = depth && patterns ? FL_OK : fl_fail(error, FL_ERR_MEMORY, "out of memory");
+    uint64_t all = 0;           /* instructions of all ranges: the checks take as long as the program is */
 
-    if (!depth)
-        return fl_fail(error, FL_ERR_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < p->rows[TABLE_LISTS] && !code; i++)
+        patterns[i] = is_list(p, i, LIST_PLAIN, FL_U64) && are_patterns(p, i);
+    for (uint32_t i = 0; i < p->rows[TABLE_GATES]; i++)
+        all += p->gates[i].count;
+    for (uint32_t i = 0; i < p->rows[TABLE_SECTIONS]; i++)
+        all += p->sections[i].count;
+    if (!code && all > p->rows[TABLE_CODE])
+        code = fl_fail(error, FL_ERR_PROGRAM, "gates and sections have %llu of %u instructions", (unsigned long long)all,
+                       p->rows[TABLE_CODE]);
     for (uint32_t i = 0; i < p->rows[TABLE_GATES] && !code; i++)
-        code = verify_range(p, "gate", i, &p->gates[i], depth, error);
+        code = verify_range(p, "gate", i, &p->gates[i], depth, patterns, error);
     for (uint32_t i = 0; i < p->rows[TABLE_SECTIONS] && !code; i++)
-        code = verify_range(p, "section", i, &p->sections[i], NULL, error);
+        code = verify_range(p, "section", i, &p->sections[i], NULL, patterns, error);
+    free(patterns);
     free(depth);
     return code;
 }
@@ -255,6 +268,9 @@ int fl_program_verify(const struct fl_program *p, struct fl_error *error)
     for (uint32_t i = 0; i < p->rows[TABLE_RULES]; i++)
         if (p->rules[i].first > p->rows[TABLE_OUTPUTS] || p->rules[i].count > p->rows[TABLE_OUTPUTS] - p->rules[i].first)
             REFUSE("rule %u has outputs outside the table", i);
+    for (uint32_t i = 0; i < p->rows[TABLE_RULES]; i++)
+        if (p->rules[i].count > p->rows[TABLE_SLOTS])
+            REFUSE("rule %u has more outputs than there are slots", i);
     for (uint32_t i = 0; i < p->rows[TABLE_OUTPUTS]; i++)
         if (p->outputs[i] >= p->rows[TABLE_SLOTS])
             REFUSE("output %u is of no slot", i);
