@@ -63,6 +63,7 @@ typedef struct {
     uint64_t matches;
     uint64_t threads, threads_added, threads_removed, threads_refused, fds_added, fds_removed, fds_refused;
     uint64_t fake_threads, fd_lookups_failed;
+    uint64_t texts_refused;     /* by the state: all texts together have a limit */
     uint64_t last_ts;           /* ns: of the last event */
 } fl_engine_stats;
 
@@ -94,7 +95,7 @@ int fl_engine_current(fl_engine *engine, fl_event_now *now);
 int fl_engine_match_values(fl_engine *engine, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error);
 
 /* Matches since the last clear, one after the other (little-endian, packed):
- *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values   u32 zero
+ *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values
  *   the values: u8 kind, then  BOOL u8 | I64, U64, F64 8 bytes | STR, BYTES, IP, NET u32 length, bytes | LIST u32 count, values
  *   the record
  */

@@ -63,8 +63,26 @@ static int put_scalar(struct fl_batch *b, const struct fl_value *v)
     }
 }
 
+/* What a value takes, or a little more. */
+static uint64_t bytes_of(const struct fl_value *v)
+{
+    uint64_t bytes = 9;
+
+    if (v->kind == FL_LIST) {
+        for (uint32_t i = 0; i < v->len; i++)
+            bytes += v->list[i].kind < FL_STR ? 9 : 5 + (uint64_t)v->list[i].len;
+    } else if (v->kind >= FL_STR) {
+        bytes += v->len;
+    }
+    return bytes;
+}
+
 int fl_batch_value(struct fl_batch *b, const struct fl_value *v)
 {
+    static const struct fl_value absent = {.kind = FL_ABSENT};
+
+    if (b->len - b->match + bytes_of(v) > FL_MATCH_BYTES)
+        v = &absent;
     if (put(b, &v->kind, 1))
         return -1;
     if (v->kind != FL_LIST)

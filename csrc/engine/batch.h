@@ -10,6 +10,8 @@
 
 #define FL_BATCH_MATCHES 256u           /* a crossing costs about 200 ns; 256 Alert objects cost far more */
 #define FL_BATCH_BYTES (1u << 20)
+/* Bytes of a match without its record: a value that would exceed them is absent. (A hostile program can print the same text often.) */
+#define FL_MATCH_BYTES (64u << 20)
 
 struct fl_batch {
     uint8_t *data;

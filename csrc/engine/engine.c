@@ -30,6 +30,7 @@ struct fl_engine {
     bool opening;               /* this section has had no events but those that continue its tables */
     bool visible;               /* rules may see the current event */
     bool entered;               /* an event is applied, and not yet left */
+    uint32_t pending;           /* of the rules that are true of the current event: those before are in the batch */
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
     struct fl_scap_stats before;    /* of the captures before this one */
@@ -115,34 +116,43 @@ static int emit(fl_engine *e, uint32_t rule, const struct fl_event *ev)
 {
     uint32_t count;
     const uint16_t *slots = fl_program_outputs(e->program, rule, &count);
-    if (fl_batch_begin(&e->batch, rule, ev))
+    int rc = fl_batch_begin(&e->batch, rule, ev);
+    for (uint32_t i = 0; i < count && !rc; i++)
+        rc = fl_batch_value(&e->batch, fl_vm_value(e->vm, slots[i]));
+    if (rc || fl_batch_end(&e->batch, count, ev)) {
+        e->batch.len = e->batch.match;          /* nobody may read half a match */
         return FL_ERR_MEMORY;
-    for (uint32_t i = 0; i < count; i++)
-        if (fl_batch_value(&e->batch, fl_vm_value(e->vm, slots[i])))
-            return FL_ERR_MEMORY;
+    }
     e->matches++;
-    return fl_batch_end(&e->batch, count, ev);
+    return FL_OK;
 }
 
-/* Runs the program and writes the matches that the policy wants: the first rule, or all. */
-static int evaluate(fl_engine *e, fl_fill *fill, void *context, const struct fl_event *ev, fl_error_text *error)
+/* Writes the matches that the policy wants, the first rule or all, as far as the batch has room (or all of them): 1 = there are more. */
+static int emit_pending(fl_engine *e, const struct fl_event *ev, bool whole, fl_error_text *error)
+{
+    uint32_t count;
+    const uint32_t *rules = fl_vm_true(e->vm, &count);
+    if (!e->match_all && count > 1)
+        count = 1;
+    while (e->pending < count) {
+        if (!whole && fl_batch_full(&e->batch))
+            return 1;
+        if (emit(e, rules[e->pending++], ev))
+            return fail(error, FL_ERR_MEMORY, "out of memory");
+    }
+    return FL_OK;
+}
+
+/* Runs the program and writes the matches, as emit_pending does. */
+static int evaluate(fl_engine *e, fl_fill *fill, void *context, const struct fl_event *ev, bool whole, fl_error_text *error)
 {
     struct fl_error why = {0};
     int n = fl_vm_run(e->vm, ev->type, fill, context, &e->scratch, &why);
     e->evaluated++;
+    e->pending = n > 0 ? 0 : UINT32_MAX;
     if (n == 0)
         return FL_OK;
-    if (n < 0)
-        return to_text(error, &why);
-    uint32_t count;
-    const uint32_t *rules = fl_vm_true(e->vm, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (emit(e, rules[i], ev))
-            return fail(error, FL_ERR_MEMORY, "out of memory");
-        if (!e->match_all)
-            break;
-    }
-    return FL_OK;
+    return n < 0 ? to_text(error, &why) : emit_pending(e, ev, whole, error);
 }
 
 static void leave(fl_engine *e)
@@ -154,6 +164,7 @@ static void leave(fl_engine *e)
         e->seen_ts = ev->ts;
     fl_state_leave(e->state);
     e->entered = false;
+    e->pending = UINT32_MAX;
 }
 
 static void enter(fl_engine *e)
@@ -212,16 +223,19 @@ static int advance(fl_engine *e, fl_error_text *error)
 
 int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
 {
+    leave(e);                   /* the current event's record may move */
     return fl_scap_push(e->scap, bytes, len);
 }
 
 int fl_engine_run(fl_engine *e, fl_error_text *error)
 {
-    int rc;
+    int rc = e->entered && e->vm ? emit_pending(e, &e->item.event, false, error) : FL_OK;
+    if (rc)
+        return rc;
     while ((rc = advance(e, error)) > 0) {
         if (!e->vm || !fl_program_wants(e->program, e->item.event.type))
             continue;
-        rc = evaluate(e, fill_from_state, e, &e->item.event, error);
+        rc = evaluate(e, fill_from_state, e, &e->item.event, false, error);
         if (rc)
             return rc;
         if (fl_batch_full(&e->batch))
@@ -275,7 +289,11 @@ int fl_engine_get(fl_engine *e, unsigned field, int has_index, int64_t index, co
                                          .key_len = key ? (uint32_t)strlen(key) : 0};
     struct fl_value value;
     bool present = fl_extract(&e->view, field, &argument, &value);
-    return fl_batch_value(&e->batch, &value) ? FL_ERR_MEMORY : present;
+    size_t before = e->batch.match = e->batch.len;
+    if (!fl_batch_value(&e->batch, &value))
+        return present;
+    e->batch.len = before;
+    return FL_ERR_MEMORY;
 }
 
 int fl_engine_current(fl_engine *e, fl_event_now *now)
@@ -301,7 +319,7 @@ int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t t
     if (fl_given_read(&given, &e->scratch, values, len, fl_program_slots(e->program), &why))
         return to_text(error, &why);
     struct fl_event ev = {.num = num, .ts = ts, .tid = -1, .type = (uint16_t)type};
-    return evaluate(e, fl_given_fill, &given, &ev, error);
+    return evaluate(e, fl_given_fill, &given, &ev, true, error);
 }
 
 const uint8_t *fl_engine_batch(fl_engine *e, size_t *len, uint32_t *matches)
@@ -327,7 +345,7 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
         .evaluated = e->evaluated, .matches = e->matches, .threads = s.threads,
         .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
         .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
-        .fd_lookups_failed = s.fd_lookups_failed, .last_ts = e->last_ts,
+        .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .last_ts = e->last_ts,
     };
 }
 

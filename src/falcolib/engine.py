@@ -38,7 +38,8 @@ class Stats:
     bytes: of uncompressed capture; records: as stored, events: as delivered, after conversion; evaluated: events on which the program
     ran; converted, stored (enter events kept for their exit), dropped (unused types), unknown (types newer than ours): records;
     evicted: stored enter events that were given up, too many or too long; skipped_blocks: of unknown types; sections: captures, as
-    several may be concatenated; last_time: ns since the epoch.
+    several may be concatenated; texts_refused: names, arguments and the like that the state left out, as all of them together would have
+    exceeded 1 GiB; last_time: ns since the epoch.
     """
 
     bytes: int = 0
@@ -63,6 +64,7 @@ class Stats:
     fds_refused: int = 0
     fake_threads: int = 0
     fd_lookups_failed: int = 0
+    texts_refused: int = 0
     last_time: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     """Alerts by rule."""
