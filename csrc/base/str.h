@@ -24,9 +24,9 @@ struct fl_strings;
 struct fl_strings *fl_strings_new(void);
 void fl_strings_free(struct fl_strings *strings);               /* with every string still in it */
 
-/* The string of these bytes (they may hold NULs), with one reference more. NULL when memory is out, or all strings together would have more
- * than FL_STRINGS_MAX bytes: a small capture, uncompressed, can hold a great deal of text. */
-#define FL_STRINGS_MAX (1ull << 30)
+#define FL_STRINGS_MAX (1ull << 30)     /* bytes of all strings: a small capture, uncompressed, can hold a great deal of text */
+
+/* The string of these bytes (they may hold NULs), with one reference more. NULL when memory is out, or FL_STRINGS_MAX is reached. */
 struct fl_str *fl_str_get(struct fl_strings *strings, const void *bytes, size_t len);
 /* The string, if it is interned already; takes no reference. */
 struct fl_str *fl_str_find(const struct fl_strings *strings, const void *bytes, size_t len);

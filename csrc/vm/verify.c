@@ -232,17 +232,18 @@ static int verify_code(const struct fl_program *p, struct fl_error *error)
 
     for (uint32_t i = 0; i < p->rows[TABLE_LISTS] && !code; i++)
         patterns[i] = is_list(p, i, LIST_PLAIN, FL_U64) && are_patterns(p, i);
-    for (uint32_t i = 0; i < p->rows[TABLE_GATES]; i++)
-        all += p->gates[i].count;
-    for (uint32_t i = 0; i < p->rows[TABLE_SECTIONS]; i++)
-        all += p->sections[i].count;
-    if (!code && all > p->rows[TABLE_CODE])
-        code = fl_fail(error, FL_ERR_PROGRAM, "gates and sections have %llu of %u instructions", (unsigned long long)all,
-                       p->rows[TABLE_CODE]);
-    for (uint32_t i = 0; i < p->rows[TABLE_GATES] && !code; i++)
+    for (uint32_t i = 0; i < p->rows[TABLE_GATES] && !code; i++) {
         code = verify_range(p, "gate", i, &p->gates[i], depth, patterns, error);
-    for (uint32_t i = 0; i < p->rows[TABLE_SECTIONS] && !code; i++)
+        all += p->gates[i].count;
+        if (!code && all > p->rows[TABLE_CODE])
+            code = fl_fail(error, FL_ERR_PROGRAM, "gate %u shares instructions with another", i);
+    }
+    for (uint32_t i = 0; i < p->rows[TABLE_SECTIONS] && !code; i++) {
         code = verify_range(p, "section", i, &p->sections[i], NULL, patterns, error);
+        all += p->sections[i].count;
+        if (!code && all > p->rows[TABLE_CODE])
+            code = fl_fail(error, FL_ERR_PROGRAM, "section %u shares instructions with another", i);
+    }
     free(patterns);
     free(depth);
     return code;
