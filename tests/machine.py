@@ -63,15 +63,15 @@ def rule(name: str, condition: Checked, *events: str, output: tuple[str, ...] = 
     return CheckedRule(
         name,
         "",
-        condition,
         tuple(OutputToken(field(text), text) for text in output),
         (),
         4,
         "syscall",
         frozenset(),
         enabled,
-        frozenset(map(event_id, events or ("OPENAT_2_X",))),
         HERE,
+        condition,
+        frozenset(map(event_id, events or ("OPENAT_2_X",))),
     )
 
 

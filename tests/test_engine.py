@@ -415,6 +415,14 @@ class TestPrograms:
         assert copy.hash == program.hash == falcolib.compile_rules(rules.rules).hash
         assert [a.message for a in Engine(copy).run([BASH])] == [a.message for a in Engine(program).run([BASH])]
 
+    def test_a_program_of_deeply_nested_conditions_is_pickled(self) -> None:
+        inner = "".join(f"(proc.name=a{i} or not (proc.pname=b{i} and " for i in range(450)) + "fd.name=x" + "))" * 450
+        rules = RuleSet.parse(f"- {{rule: deep, desc: d, condition: evt.type=open and {inner}, output: x, priority: INFO}}")
+        program = falcolib.compile_rules(rules.rules)
+        copy = pickle.loads(pickle.dumps(program))
+        assert copy == program
+        assert [a.rule for a in Engine(copy).run([{"evt.type": "open"}])] == ["deep"]
+
     def test_engines_in_threads_share_a_program(self, rules: RuleSet, attack1: object) -> None:
         program = falcolib.compile_rules(rules.rules)
         want = [a.id for a in Engine(program).run(Capture(attack1))]

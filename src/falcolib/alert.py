@@ -15,7 +15,7 @@ from . import render
 from .batch import Match
 from .compiler import Program
 from .event import Event, FieldValue
-from .rules.ast import CheckedRule, FieldSlot, OutputToken
+from .rules.ast import FieldSlot, OutputToken, RuleHead
 from .schema import FieldInfo
 
 NA = "<NA>"
@@ -88,7 +88,7 @@ class Alert:
         self._format = format_
 
     @property
-    def _rule(self) -> CheckedRule:
+    def _rule(self) -> RuleHead:
         return self._program.rules[self._match.rule]
 
     @property

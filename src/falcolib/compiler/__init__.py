@@ -56,7 +56,7 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
     outputs = tuple(_captured(rule, tables) if rule.enabled else () for rule in rules)
     code = [_remembering_behind(len(emitter.gates), instruction) for instruction in emitter.code]
     program = tables.program(code, emitter.gates, emitter.memos, ranges, types, outputs)
-    return Program(program, rules, tuple(tables.slots), outputs, tuple(tables.patterns))
+    return Program(program, tuple(rule.head for rule in rules), tuple(tables.slots), outputs, tuple(tables.patterns))
 
 
 def _captured(rule: CheckedRule, tables: Tables) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._native import error_text, ffi, lib, raise_error
 from ..regex import compile_pattern
-from ..rules.ast import CheckedRule, Slot
+from ..rules.ast import RuleHead, Slot
 
 
 @dataclass(frozen=True, repr=False)
@@ -22,7 +22,7 @@ class Program:
     """
 
     code: bytes
-    rules: tuple[CheckedRule, ...]
+    rules: tuple[RuleHead, ...]
     slots: tuple[Slot, ...]
     outputs: tuple[tuple[int, ...], ...]
     patterns: tuple[str, ...]

@@ -7,7 +7,7 @@ first, with fields looked up, literals read as their field's type, and mistakes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
@@ -220,17 +220,28 @@ class OutputToken:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedRule:
-    """A rule, ready for the compiler. ``events``: ids of the event types that it can match."""
+class RuleHead:
+    """What an alert tells of its rule: all but the condition, whose depth is the author's (so it is not carried through pickles)."""
 
     name: str
     description: str
-    condition: Checked
     output: tuple[str | OutputToken, ...]
     extra_fields: tuple[tuple[str, tuple[str | OutputToken, ...]], ...]     # append_output's: name, and what is printed under it
     priority: int               # 0 Emergency … 7 Debug
     source: str
     tags: frozenset[str]
     enabled: bool
-    events: frozenset[int]
     at: Location
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRule(RuleHead):
+    """A rule, ready for the compiler. ``events``: ids of the event types that it can match."""
+
+    condition: Checked
+    events: frozenset[int]
+
+    @property
+    def head(self) -> RuleHead:
+        """The rule without its condition."""
+        return RuleHead(*(getattr(self, f.name) for f in fields(RuleHead)))

@@ -86,8 +86,8 @@ class Compiler:
         events = event_types(checked)
         if info.warn_evttypes and len(events) > MANY_EVENTS:
             result.warn("LOAD_NO_EVTTYPE", _MANY, info.context)
-        return CheckedRule(info.name, info.description, checked, output, (), info.priority, info.source, info.tags, info.enabled,
-                           events, info.context.place)
+        return CheckedRule(info.name, info.description, output, (), info.priority, info.source, info.tags, info.enabled,
+                           info.context.place, checked, events)
 
     @staticmethod
     def _way(error: ConditionError, clause: Clause, lists: Lists, macros: Macros) -> tuple[str, ...]:
