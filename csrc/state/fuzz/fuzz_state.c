@@ -135,8 +135,10 @@ static uint8_t byte(struct input *in) { return in->at < in->end ? *in->at++ : 0;
 /* A value of a parameter: texts and addresses of a few, numbers that are small, or not. Its length. */
 static uint32_t make_param(struct input *in, unsigned type, uint8_t out[64])
 {
-    static const char *const texts[] = {"", "/", "a", "/a/b", "../c", "<NA>", "cpuset=/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-                                                                              "/x", "."};
+    static const char *const texts[] = {
+        "", "/", "a", "/a/b", "../c", "<NA>", ".",
+        "cpuset=/docker/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/x",
+    };
     static const int64_t numbers[] = {-1, -100, -115, INT64_MIN, INT64_MAX, 4096, 65535, 0x100000000};
     uint8_t choice = byte(in);
     int64_t number = choice < 200 ? choice % 12 : numbers[choice % 8];
