@@ -93,15 +93,16 @@ fuzz: build $(VENV)/.test
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m fuzz
 
 lint: build $(VENV)/.test
+	@sh .ci/packages lint
 	@echo "== ruff, mypy, shellcheck, and the compilers' warnings"
 	@$(VENV)/bin/ruff check .
 	@$(PY) -m mypy
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run .ci/packages; else echo "shellcheck is not installed: skipped"; fi
+	@! command -v shellcheck >/dev/null || shellcheck .ci/run .ci/packages
 	@for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*' -not -path '*/fuzz/*'); do \
 		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null -Icsrc $$f || exit 1; done
 	@if command -v clang >/dev/null; then for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*'); do \
 		clang -std=gnu11 -Wall -Wextra -Werror -fsyntax-only -Icsrc $$f || exit 1; done; \
-		else echo "clang is not installed: its warnings are skipped"; fi
+		else echo "== not installed, so its warnings are not looked for: clang"; fi
 
 clean:
 	rm -rf build dist $(VENV) src/falcolib.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
