@@ -47,8 +47,9 @@ class Compiler:
 
     def run(self, collection: Collection, result: Result) -> Compiled:
         """Warnings go to the result. Raises Mistake at the first definition that can't be used."""
-        lists = Lists(collection.lists)
-        macros = Macros(collection.macros, lists)
+        conditions = sum(len(info.condition.text) for infos in (collection.rules, collection.macros) for info in infos.values())
+        lists = Lists(collection.lists, conditions + sum(len(item) for info in collection.lists.values() for item in info.items))
+        macros = Macros(collection.macros, lists, conditions)
         rules = [
             rule for info in collection.rules.values() if not info.unknown_source
             if (rule := self._rule(info, lists, macros, result)) is not None

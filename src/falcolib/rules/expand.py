@@ -25,6 +25,10 @@ MAX_NODES = 300_000
 #: … and its text, when lists are put in; and all lists, when lists are put into them.
 MAX_TEXT = 1 << 20
 MAX_ITEMS = 1_000_000
+#: The same of all conditions together: so many besides those that their length, as written, allows for. (Public rules have one node for 25
+#: characters of their conditions, and two characters for one.)
+ALL_NODES, NODES_A_CHARACTER = 500_000, 1
+ALL_TEXT, TEXT_A_CHARACTER = 32 << 20, 64
 
 _BLANKS = " \t\n\r"
 _DELIMITERS = _BLANKS + "(),="
@@ -119,10 +123,13 @@ class _List:
 
 
 class Lists:
-    """The lists of a collection, ready to be put into conditions. ``used``: names of those that are referred to."""
+    """The lists of a collection, ready to be put into conditions. ``used``: names of those that are referred to. written: characters of all
+    conditions and lists.
+    """
 
-    def __init__(self, infos: Mapping[str, ListInfo]) -> None:
+    def __init__(self, infos: Mapping[str, ListInfo], written: int) -> None:
         self.used: set[str] = set()
+        self._room = ALL_TEXT + TEXT_A_CHARACTER * written
         self.items: dict[str, tuple[str, ...]] = {}
         self._lists: dict[str, _List] = {}
         total = 0
@@ -151,7 +158,7 @@ class Lists:
     def expand(self, text: str) -> tuple[Expansion, frozenset[str]]:
         """The text with lists put in, in the order of their definition, and the names of those that it has used.
 
-        Raises OverflowError if that makes it longer than MAX_TEXT.
+        Raises OverflowError if that makes it, or all texts together, too long.
         """
         expansion = Expansion(text)
         used: set[str] = set()
@@ -168,6 +175,9 @@ class Lists:
                 used.add(name)
                 waiting |= self._found(self._lists[name].words, expansion.text)
         self.used |= used
+        self._room -= len(expansion.text) if used else 0
+        if self._room < 0:
+            raise OverflowError("all conditions together are too long once lists are put in")
         return expansion, frozenset(used)
 
     def _found(self, words: Iterable[str], text: str) -> set[int]:
@@ -204,7 +214,7 @@ def _substitute(expansion: Expansion, name: str, joined: str) -> bool:
         first = size == 0
         size = _append(pieces, joined + " " if first else f" {joined} ", [(size, expansion.origin(start), name)], stretches, size)
         if size > MAX_TEXT:
-            raise OverflowError
+            raise OverflowError(f"the condition is longer than {MAX_TEXT} characters once its lists are put in")
         last = end
         start = text.find(name, end + 1 if first else end)
     if used:
@@ -273,9 +283,8 @@ class Clause:
         self._places: dict[int, Location] = {}
         try:
             self.expansion, self.lists = lists.expand(text.text)
-        except OverflowError:
-            message = f"the condition is longer than {MAX_TEXT} characters once its lists are put in"
-            raise Mistake("LOAD_ERR_COMPILE_CONDITION", message, context) from None
+        except OverflowError as e:
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", str(e), context) from None
         try:
             self.tree = parse(self.expansion.text)
         except GrammarError as e:
@@ -296,10 +305,11 @@ class Clause:
 
 
 class Macros:
-    """The macros of a collection. ``used``: names of those that rules or other macros refer to."""
+    """The macros of a collection. ``used``: names of those that rules or other macros refer to. written: characters of all conditions."""
 
-    def __init__(self, infos: Mapping[str, MacroInfo], lists: Lists) -> None:
+    def __init__(self, infos: Mapping[str, MacroInfo], lists: Lists, written: int) -> None:
         self.used: set[str] = set()
+        self._room = ALL_NODES + NODES_A_CHARACTER * written
         self._infos = infos
         self._clauses = {info.name: Clause(info.condition, lists, info.condition_context) for info in infos.values()}
         self._sound: dict[str, int] = {}            # the least visibility with which a macro was found to be usable
@@ -349,6 +359,8 @@ class Macros:
             count += 1
             if count > MAX_NODES:
                 raise Mistake("LOAD_ERR_VALIDATE", "the condition is too large once its macros are put in", context)
+            if count > self._room:
+                raise Mistake("LOAD_ERR_VALIDATE", "all conditions together are too large once macros are put in", context)
             if isinstance(node, MacroName):
                 inner = self._clauses[node.name]
                 stack[-1] = inner.tree, [], inner, (*via, node.name)
@@ -363,5 +375,6 @@ class Macros:
                 built = Not(done[0], node.at) if isinstance(node, Not) else type(node)(tuple(done), node.at)
             stack.pop()
             if not stack:
+                self._room -= count
                 return built
             stack[-1][1].append(built)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -61,7 +62,7 @@ class Text:
 
     def place(self, index: int) -> Location:
         """The place in a rule file of an index into the text."""
-        part = next((p for p in reversed(self.parts) if p.start <= index), self.parts[0])
+        part = self.parts[max(bisect_right(self.parts, index, key=lambda p: p.start) - 1, 0)]
         return part.source.inside(part.node, index - part.start)
 
     def joined(self, other: Text) -> Text:
