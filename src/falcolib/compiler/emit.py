@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
 from ..rules.ast import Check
@@ -139,14 +139,15 @@ class _Section:
         for what, node, _ in self._steps:
             if what == GATE:
                 uses[node] = uses.get(node, 0) + 1
-        waiting, seen = sorted(uses), []
+        waiting, seen = [-node for node in uses], []        # a heap: the highest number first, those after it use it no more
+        heapify(waiting)
         while waiting:
-            node = waiting.pop()
+            node = -heappop(waiting)
             seen.append(node)
             once = 1 if self._is_shared(node, uses) else uses[node]
             for part in self._emitter.parts(node):
                 if part not in uses:
-                    insort(waiting, part)
+                    heappush(waiting, -part)
                 uses[part] = uses.get(part, 0) + once
         self._remember([node for node in seen if isinstance(self._nodes[node], Leaf)], uses)
         gates, depths = [], dict.fromkeys(seen, 0)          # depths: of the gates in a node

@@ -7,7 +7,8 @@ conjunct comes first is a matter of what it saves: how many rules wait behind it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
 from .share import TRUE, Both, Graph, Leaf, NodeId
@@ -86,10 +87,82 @@ def conjuncts(graph: Graph, node: NodeId) -> tuple[NodeId, ...]:
 
 def gate_tree(graph: Graph, estimates: Estimates, rules: Sequence[tuple[int, NodeId]]) -> list[Step]:
     """The steps that find the true ones of these rules (numbers, conditions)."""
-    return _Planner(estimates).plan([(rule, frozenset(conjuncts(graph, node))) for rule, node in rules])
+    return _Planner(estimates).plan((rule, conjuncts(graph, node)) for rule, node in rules)
 
 
-_Waiting: TypeAlias = tuple[int, frozenset[NodeId]]
+class _Group:
+    """Rules that wait behind the same gates, by number: the conjuncts that are left of each.
+
+    Splitting a group moves the smaller part out of it, and the order of its conjuncts is kept up to date by what moves. So a plan takes
+    N log² N steps for N conjuncts, however many rules have them.
+    """
+
+    def __init__(self, worth: Callable[[NodeId], float]) -> None:
+        self.rests: dict[int, set[NodeId]] = {}
+        self.size = 0                                       # conjuncts of all rules
+        self._empty: list[int] = []                         # rules of which nothing is left
+        self._worth = worth
+        self._holders: dict[NodeId, set[int]] = {}          # the rules that a conjunct is left of
+        self._order: list[tuple[float, NodeId]] = []        # a heap, the best first; what has changed since is in it again
+
+    def add(self, rule: int, rest: set[NodeId]) -> None:
+        self.rests[rule] = rest
+        self.size += len(rest)
+        if not rest:
+            self._empty.append(rule)
+        for node in rest:
+            self._holders.setdefault(node, set()).add(rule)
+
+    def _remove(self, rule: int) -> set[NodeId]:
+        rest = self.rests.pop(rule)
+        self.size -= len(rest)
+        for node in rest:
+            holders = self._holders[node]
+            holders.discard(rule)
+            if holders:
+                heappush(self._order, self._entry(node))
+            else:
+                del self._holders[node]
+        return rest
+
+    def _entry(self, node: NodeId) -> tuple[float, NodeId]:
+        return -len(self._holders[node]) * self._worth(node), node
+
+    def best(self) -> NodeId:
+        """The conjunct that saves most if it is tested first."""
+        if not self._order:
+            self._order = [self._entry(node) for node in self._holders]
+            heapify(self._order)
+        while True:
+            entry = self._order[0]
+            if entry[1] in self._holders and entry == self._entry(entry[1]):
+                return entry[1]
+            heappop(self._order)
+
+    def split(self, gate: NodeId) -> tuple[_Group, _Group]:
+        """The rules behind the gate, without it, and the others."""
+        behind = self._holders.pop(gate)
+        count = 0
+        for rule in behind:
+            self.rests[rule].discard(gate)
+            count += len(self.rests[rule])
+        self.size -= len(behind)
+        moved = _Group(self._worth)
+        if 2 * count > self.size:
+            self._empty += [rule for rule in behind if not self.rests[rule]]
+            for rule in [rule for rule in self.rests if rule not in behind]:
+                moved.add(rule, self._remove(rule))
+            return self, moved
+        for rule in behind:
+            moved.add(rule, self._remove(rule))
+        return moved, self
+
+    def done(self) -> list[int]:
+        """Takes out the rules of which nothing is left."""
+        done, self._empty = sorted(self._empty), []
+        for rule in done:
+            del self.rests[rule]
+        return done
 
 
 class _Planner:
@@ -98,32 +171,26 @@ class _Planner:
         self._worth: dict[NodeId, float] = {}
         self._labels = 0
 
-    def plan(self, rules: list[_Waiting]) -> list[Step]:
+    def plan(self, rules: Iterable[tuple[int, Iterable[NodeId]]]) -> list[Step]:
+        whole = _Group(self._worth_of)
+        for rule, nodes in rules:
+            whole.add(rule, set(nodes))
         steps: list[Step] = []
-        todo: list[list[_Waiting] | int] = [rules]
+        todo: list[_Group | int] = [whole]
         while todo:
             group = todo.pop()
             if isinstance(group, int):
                 steps.append((LABEL, group, 0))
                 continue
-            steps.extend((RULE, rule, 0) for rule, rest in group if not rest)
-            group = [waiting for waiting in group if waiting[1]]
-            if not group:
+            steps.extend((RULE, rule, 0) for rule in group.done())
+            if not group.rests:
                 continue
-            gate = self._best(group)
+            gate = group.best()
             self._labels += 1
             steps.append((GATE, gate, self._labels))
-            todo.append([waiting for waiting in group if gate not in waiting[1]])
-            todo.append(self._labels)
-            todo.append([(rule, rest - {gate}) for rule, rest in group if gate in rest])
+            behind, others = group.split(gate)
+            todo += [others, self._labels, behind]
         return steps
-
-    def _best(self, group: Iterable[_Waiting]) -> NodeId:
-        counts: dict[NodeId, int] = {}
-        for _, rest in group:
-            for node in rest:
-                counts[node] = counts.get(node, 0) + 1
-        return max(counts, key=lambda node: (counts[node] * self._worth_of(node), -node))
 
     def _worth_of(self, node: NodeId) -> float:
         found = self._worth.get(node)
