@@ -76,7 +76,7 @@ void fl_engine_free(fl_engine *engine);
 int fl_engine_set_program(fl_engine *engine, const fl_program *program, fl_error_text *error);
 
 /* Capture bytes. push copies; run goes on until the bytes are used up (returns 0), the batch is full (returns 1), or an error. finish checks
- * that the capture ended where it may. */
+ * that the capture ended where it may. 2 instead of 1: more matches of the last event are to come; a new program loses them. */
 int fl_engine_push(fl_engine *engine, const void *bytes, size_t len);
 int fl_engine_run(fl_engine *engine, fl_error_text *error);
 int fl_engine_finish(fl_engine *engine, fl_error_text *error);

@@ -127,7 +127,7 @@ static int emit(fl_engine *e, uint32_t rule, const struct fl_event *ev)
     return FL_OK;
 }
 
-/* Writes the matches that the policy wants, the first rule or all, as far as the batch has room (or all of them): 1 = there are more. */
+/* Writes the matches that the policy wants, the first rule or all, as far as the batch has room (or all of them): 2 = there are more. */
 static int emit_pending(fl_engine *e, const struct fl_event *ev, bool whole, fl_error_text *error)
 {
     uint32_t count;
@@ -136,7 +136,7 @@ static int emit_pending(fl_engine *e, const struct fl_event *ev, bool whole, fl_
         count = 1;
     while (e->pending < count) {
         if (!whole && fl_batch_full(&e->batch))
-            return 1;
+            return 2;
         if (emit(e, rules[e->pending++], ev))
             return fail(error, FL_ERR_MEMORY, "out of memory");
     }

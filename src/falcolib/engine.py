@@ -247,6 +247,7 @@ class Engine:
     def _run_dicts(self, events: Iterable[Mapping[str, object]]) -> Iterator[Alert]:
         run = self._begin()
         core = self._cores[0]
+        core.amid = False
         for number, event in enumerate(events, 1):
             if not self._go_on(run):
                 return
@@ -325,6 +326,7 @@ class _Core:
         self._renewing = threading.RLock()
         self.error = error_text()
         self.program: Program
+        self.amid = False          # matches of the last event are still to come
         self.serial = 0             # of the current event: one that holds another is stale
         # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
         name = ffi.new("char[]", os.fsencode(os.environ.get("FALCO_HOSTNAME", "")))
@@ -348,8 +350,8 @@ class _Core:
         return check(code, self.error)
 
     def use(self, program: Program) -> None:
-        """Runs this program from now on."""
-        if getattr(self, "program", None) is not program:
+        """Runs this program from now on; once the last event's matches are out."""
+        if getattr(self, "program", None) is not program and not self.amid:
             self.set_program(program)
 
     def set_program(self, program: Program) -> None:
@@ -358,6 +360,7 @@ class _Core:
         self.program, self._callback.patterns = program, patterns
 
     def rewind(self) -> None:
+        self.amid = False
         with self._renewing:
             self._call(lib.fl_engine_rewind)
 
@@ -370,7 +373,9 @@ class _Core:
 
     def run(self) -> bool:
         """True: the batch is full, and there may be more."""
-        return self._call(lib.fl_engine_run, self.error) == 1
+        code = self._call(lib.fl_engine_run, self.error)
+        self.amid = code == 2
+        return code > 0
 
     def step(self) -> bool:
         self.serial += 1
