@@ -13,6 +13,8 @@ DATA = ROOT / "tests" / "data"
 CONFORMANCE = ROOT / os.environ.get("CONFORMANCE", "../shared/conformance")
 SPEC = ROOT / os.environ.get("SPEC", "../shared/spec")
 
+os.environ.pop("PYTHONUNBUFFERED", None)    # commands are tested as users run them
+
 hypothesis.settings.register_profile("falcolib", deadline=None, derandomize=True,
                                      max_examples=30 if os.environ.get("FALCOLIB_SANITIZED") else 100)
 hypothesis.settings.load_profile("falcolib")

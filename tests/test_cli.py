@@ -309,6 +309,12 @@ def test_a_full_or_closed_stdout_is_an_error_without_a_traceback(rule_file: str,
         assert "Traceback" not in done.stderr
 
 
+def test_what_other_commands_print_is_not_lost_in_silence(rule_file: str) -> None:
+    for arguments in (("fields",), ("events",), ("describe", "-r", rule_file), ("validate", rule_file)):
+        done = shell(">/dev/full", *arguments)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+
+
 def test_alerts_are_found_also_where_stderr_is_full_or_closed(rule_file: str, attack1: Path) -> None:
     want = replay(rule_file, attack1).stdout
     for command in ("2>/dev/full", "2>&-"):

@@ -49,14 +49,16 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")       # what the locale can't show is no reason to fail
     try:
-        sys.exit(cli(prog_name="falcolib", standalone_mode=False))     # without standalone_mode, an Exit comes back as its status
+        status = cli(prog_name="falcolib", standalone_mode=False)   # without standalone_mode, an Exit comes back as its status
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        sys.exit(status)
     except click.ClickException as e:
         e.show()
         sys.exit(e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:             # the reader of our output has gone: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # for what Python still wants to write at its end
         sys.exit(1)
     except OSError as e:
         print(f"Error: {e.filename}: {e.strerror}" if e.filename is not None else f"Error: {e}", file=sys.stderr)
@@ -64,3 +66,15 @@ def main() -> None:
     except FalcolibError as e:
         print(f"Error: {e}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        _drop_unwritable()
+
+
+def _drop_unwritable() -> None:
+    """What stdout and stderr still hold and can't write goes nowhere: Python would try again at its end, and exit 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
