@@ -29,7 +29,7 @@ for alert in falcolib.Engine(falcolib.RuleSet.load("x.yaml")).run(falcolib.Captu
 
 def sh(*command: object, cwd: pathlib.Path = ROOT) -> str:
     """Standard output of a command that succeeds."""
-    run = subprocess.run([str(c) for c in command], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
     if run.returncode:
         sys.exit(f"{run.stdout}{run.stderr}\nError: status {run.returncode}: {' '.join(map(str, command))}")
     return run.stdout
@@ -49,6 +49,7 @@ def pythons() -> list[str]:
 
 
 def lacking(what: pathlib.Path, names: set[str], wanted: tuple[str, ...]) -> None:
+    """Ends with an error if a file isn't in the archive."""
     if missing := [name for name in wanted if name not in names]:
         sys.exit(f"Error: {what.name} lacks {', '.join(missing)}")
 
@@ -70,6 +71,7 @@ def built(folder: pathlib.Path) -> pathlib.Path:
 
 
 def main() -> None:
+    """Ends with an error if a user would meet one."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         wheel, alerts = built(folder), set()

@@ -4,9 +4,10 @@
 import os
 import pathlib
 
-import falcolib._falcolib
 import hypothesis
 import pytest
+
+import falcolib._falcolib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
