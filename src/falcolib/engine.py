@@ -109,7 +109,7 @@ class Engine:
             if not 0 <= limit < 1 << 32:
                 raise ValueError(f"{name}: a limit is from 0 (the default) to {(1 << 32) - 1}, not {limit}")
         format = format or AlertFormat()
-        host = hostname or format.hostname or os.environ.get("FALCO_HOSTNAME") or socket.gethostname()
+        host = hostname or format.hostname or os.fsencode(os.environ.get("FALCO_HOSTNAME", "")).decode("utf-8", "replace") or socket.gethostname()
         self._format = dataclasses.replace(format, hostname=host)
         self._matching = matching
         self._limits = (threads, fds)
@@ -144,7 +144,7 @@ class Engine:
     def run(self, events: Events) -> Iterator[Alert]:
         """The alerts on a source of events, or on events given as dicts of fields, in order.
 
-        With several sources, in a list or tuple, each has a state of its own, and the alerts are in order of time. The run is done while
+        With several sources, in a list, each has a state of its own, and the alerts are in order of time. The run is done while
         its alerts are asked for. A later run ends an earlier one: it gives the alerts that it had found and then raises RuntimeError.
 
         Raises CaptureError, after the alerts up to there, if a capture is damaged, OSError if it can't be read; of a dict event: ValueError
@@ -285,7 +285,7 @@ def _sources(events: object) -> list[Source] | None:
         return [events]
     if isinstance(events, Mapping):
         raise TypeError("run() takes a source or an iterable of events; put the one event into a list")
-    if isinstance(events, list | tuple) and any(isinstance(item, Source) for item in events):
+    if isinstance(events, Sequence) and not isinstance(events, str | bytes) and events and isinstance(events[0], Source):
         if not all(isinstance(item, Source) for item in events):
             raise TypeError("run() takes sources or events as dicts, not both in one list")
         return list(events)

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -152,6 +154,8 @@ class _Pass:
             if file is not None:
                 self._deliver(_object_reader(file))
             elif path == "-":
+                if sys.__stdin__ is None:       # 0 is by now the number of another file
+                    raise OSError(errno.EBADF, "closed", "standard input")
                 self._deliver(self._descriptor_reader(0))
             else:
                 assert path is not None
