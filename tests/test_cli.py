@@ -347,6 +347,16 @@ def test_validate_tells_the_place_of_an_error_and_has_status_1(tmp_path: Path) -
     assert result["falco_load_results"][0]["errors"][0]["code"] == "LOAD_ERR_VALIDATE"
 
 
+def test_validate_shows_the_place_and_the_nearest_name(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("- macro: spawned\n  condition: evt.type = execve\n"
+                    "- rule: r\n  desc: d\n  condition: proc.name = cat and spwaned\n  output: o\n  priority: INFO\n")
+    lines = falcolib("validate", str(path), status=1).stdout.splitlines()
+    assert lines[1].startswith(f"  LOAD_ERR_VALIDATE: {path}:5:")
+    assert lines[3].index("^") == lines[2].index("spwaned")
+    assert "did you mean spawned?" in lines[-1]
+
+
 def test_describe_lists_rules_and_prints_the_program(rule_file: str) -> None:
     assert "cat started" in falcolib("describe", "-r", rule_file).stdout
     assert "EXECVE_19_X" in falcolib("describe", "-r", rule_file, "--program").stdout

@@ -14,6 +14,7 @@ from .engine import Engine, Stats
 from .errors import CaptureError, FalcolibError, Location, ProgramError, RuleError, StaleEventError
 from .event import Event
 from .rules import RuleSet, validate, validate_text
+from .schema import FieldError
 from .sources import Capture, Source
 
 __version__ = "0.1.0"
@@ -26,6 +27,7 @@ __all__ = [
     "Engine",
     "Event",
     "FalcolibError",
+    "FieldError",
     "Location",
     "Priority",
     "Program",

@@ -73,11 +73,9 @@ class Fields(Mapping[str, "FieldValue"]):
 
 
 class Alert:
-    """A rule that matched an event.
+    """A rule that matched an event. ``str(alert)`` and ``alert.json()`` are the lines that Falco prints.
 
-    rule, priority, source, tags: of the rule. time: of the event, ns since the epoch. fields: what the rule prints, by token, as native
-    values; None where absent. message: the rule's output with its fields filled in. event: the event. id: stable for one source.
-    complete: False if events of this thread may have been lost before.
+    Alerts compare by what they hold, and can be pickled and sent to other processes.
     """
 
     __slots__ = ("__dict__", "_format", "_match", "_program")
@@ -93,34 +91,42 @@ class Alert:
 
     @property
     def rule(self) -> str:
+        """The rule's name."""
         return self._rule.name
 
     @property
     def priority(self) -> Priority:
+        """The rule's priority."""
         return Priority(self._rule.priority)
 
     @property
     def source(self) -> str:
+        """The source of events that the rule is for: ``syscall``."""
         return self._rule.source
 
     @property
     def tags(self) -> frozenset[str]:
+        """The rule's tags."""
         return self._rule.tags
 
     @property
     def time(self) -> int:
+        """When the event happened: ns since the epoch."""
         return self._match.time
 
     @property
     def complete(self) -> bool:
+        """False if events of this thread may have been lost before."""
         return True                 # a capture loses nothing while it is read
 
     @property
     def id(self) -> str:
+        """The source, the number of the event and the rule: the same whenever the same capture is replayed."""
         return f"{self.source}:{self._match.num}:{self.rule}"
 
     @functools.cached_property
     def fields(self) -> Mapping[str, FieldValue]:
+        """What the rule prints, by token (``proc.aname[2]``), as native values; None where absent. KeyError for other tokens."""
         return Fields(_layout(self._program, self._match.rule), self._match)
 
     def _native(self, token: OutputToken) -> FieldValue:
@@ -145,10 +151,12 @@ class Alert:
 
     @functools.cached_property
     def message(self) -> str:
+        """The rule's output with its fields filled in, without time and priority."""
         return self._text(self._rule.output)
 
     @functools.cached_property
     def event(self) -> Event:
+        """The event, with the fields that the rule prints, and all parameters of the system call."""
         m = self._match
         return Event(num=m.num, time=m.time, tid=m.tid, type_id=m.type, cpu=m.cpu, record=m.record, fields=self.fields)
 

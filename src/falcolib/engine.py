@@ -109,7 +109,8 @@ class Engine:
             if not 0 <= limit < 1 << 32:
                 raise ValueError(f"{name}: a limit is from 0 (the default) to {(1 << 32) - 1}, not {limit}")
         format = format or AlertFormat()
-        host = hostname or format.hostname or os.fsencode(os.environ.get("FALCO_HOSTNAME", "")).decode("utf-8", "replace") or socket.gethostname()
+        environ = os.fsencode(os.environ.get("FALCO_HOSTNAME", "")).decode("utf-8", "replace")
+        host = hostname or format.hostname or environ or socket.gethostname()
         self._format = dataclasses.replace(format, hostname=host)
         self._matching = matching
         self._limits = (threads, fds)

@@ -22,6 +22,7 @@ from functools import cache
 from typing import Any
 
 from ._native import ffi, lib
+from .errors import FalcolibError
 
 #: Version of the events' layout, as captures and drivers number it.
 SCHEMA_VERSION = "4.5.1"
@@ -37,7 +38,7 @@ CLASSES: dict[str, ClassInfo]
 CATEGORIES: dict[str, int]
 
 
-class FieldError(KeyError):
+class FieldError(FalcolibError, KeyError):
     """A text that names no field. ``unknown``: there is no field of that name; else the name is right and its argument wrong."""
 
     def __init__(self, text: str, *, unknown: bool) -> None:

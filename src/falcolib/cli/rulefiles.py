@@ -10,28 +10,31 @@ import click
 
 from ..alert import Priority
 from ..compiler import compile_rules
-from ..rules import RuleSet, validate
+from ..rules import RuleSet
+from ..rules.report import load_results
+from ..rules.ruleset import given_files, load_all
 from .run import default_rules
 
 
 @click.command("validate", short_help="Check rule files.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.argument("files", nargs=-1, required=True, metavar="FILE|DIR…")
 @click.option("--json", "as_json", is_flag=True, help="Falco's result format.")
 def validate_command(files: tuple[str, ...], as_json: bool) -> None:
-    """Check rule files, loaded in the order given. Exit status 1 if there is an error."""
-    result = validate(*files)
-    results = result["falco_load_results"]
+    """Check rule files, loaded one after the other in the order given, so that one can use and override what is in those before.
+
+    Errors and warnings are printed with their place and with the nearest valid name. Exit status 1 if there is an error.
+    """
+    _, results, _, problem = load_all(given_files(files), stop=False)
     if as_json:
-        click.echo(json.dumps(result, sort_keys=True))
+        click.echo(json.dumps(load_results(results), sort_keys=True))
     else:
-        for row in results:
-            state = "Invalid" if row["errors"] else "Ok, with warnings" if row["warnings"] else "Ok"
-            click.echo(f"{row['name']}: {state}")
-            for kind in ("errors", "warnings"):
-                for item in row[kind]:
-                    place = item["context"]["locations"][-1]["position"]
-                    click.echo(f"  {place['name']}:{place['line'] + 1}:{place['column'] + 1}: {item['code']}: {item['message']}")
-    if any(row["errors"] for row in results):
+        if not results:
+            click.echo("Warning: no rule files found", err=True)
+        for result in results:
+            click.echo(f"{result.name}: {'Invalid' if result.errors else 'Ok, with warnings' if result.warnings else 'Ok'}")
+            for found in (*result.errors, *result.warnings):
+                click.echo(textwrap.indent(f"{found.code}: {found}", "  "))
+    if problem is not None:
         raise click.exceptions.Exit(1)
 
 
