@@ -73,6 +73,9 @@ _NAMES = {"bool": "a bool", "i64": "an int", "u64": "an int", "f64": "a number",
 _KINDS = {"bool": BOOL, "i64": I64, "u64": U64, "f64": F64, "str": STR, "bytes": BYTES, "ip": IP, "net": NET}
 
 
+_NOTHING = bytes((ABSENT,))
+
+
 def _address(value: object) -> bytes:
     if isinstance(value, bytes) and len(value) in (4, 16):
         return value
@@ -104,7 +107,7 @@ def write_value(slot: Slot, value: object) -> bytes:
     Raises TypeError or ValueError if the value isn't of the slot's kind.
     """
     if value is None or isinstance(slot, TransformSlot):
-        return bytes((ABSENT,))
+        return _NOTHING
     try:
         if slot.is_list or slot.is_any or slot.is_either:
             items = value if isinstance(value, list | tuple | set | frozenset) else [value]

@@ -438,7 +438,7 @@ class _Core:
                 raise TypeError(f"a field is named by a str, not {name!r}")
             schema.require_field(name)
         given = {**_IMPLIED, "evt.num": number, **event}
-        values = b"".join(write_value(slot, given.get(str(slot))) for slot in self.program.slots)
+        values = b"".join([write_value(slot, given.get(name)) for name, slot in self.program.named_slots])
         num, when = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
         if not isinstance(num, int) or not isinstance(when, int):
             raise TypeError("evt.num and evt.rawtime are ints")

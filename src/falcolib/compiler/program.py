@@ -44,6 +44,11 @@ class Program:
             raise_error(error.code, error)
         return ffi.gc(handle, lib.fl_program_free)
 
+    @cached_property
+    def named_slots(self) -> tuple[tuple[str, Slot], ...]:
+        """The slots with their texts, which are the fields' names."""
+        return tuple((str(slot), slot) for slot in self.slots)
+
     def check(self) -> None:
         """Does what could fail when the program is put into an engine.
 
