@@ -1,37 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fuzzing the fields (csrc/fields/fuzz/fuzz_fields.c): for 15 s here, for FUZZ_SECONDS with `make fuzz`.
-
-What a run learns is kept in build/fuzz/fields, so that the next one goes on from there; so is an input that broke a field.
-"""
-
-import os
-import pathlib
-import shutil
-import subprocess
+"""Fuzzing the fields (csrc/fields/fuzz/fuzz_fields.c); fuzzing.py tells how."""
 
 import pytest
 
 from conftest import DATA
 from falcolib import schema
-from test_scap_fuzz import BUILD, CSRC, FLAGS, cut
+from fuzzing import build, fuzz
+from test_scap_fuzz import cut
 
 #: The first byte of an input: a capture, events, events that find the scratch memory nearly used up.
 CAPTURE, EVENTS, SHORT_OF_MEMORY = b"\0", b"\1", b"\3"
 _TEXTS = ("BYTEBUF", "CHARBUF", "FSPATH", "FSRELPATH")
-
-
-def target() -> pathlib.Path:
-    if not shutil.which("clang"):
-        pytest.skip("clang is not installed: apt-get install clang libclang-rt-dev")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    program = BUILD / "fuzz_fields"
-    sources = [CSRC / "fields/fuzz/fuzz_fields.c",
-               *sorted(p for part in ("base", "schema", "source", "state", "fields", "json") for p in CSRC.glob(f"{part}/*.c"))]
-    built = subprocess.run(["clang", *FLAGS, *map(str, sources), "-o", str(program)], capture_output=True, text=True, check=False)
-    if built.returncode and "libclang_rt.fuzzer" in built.stderr:
-        pytest.skip("clang's fuzzer library is not installed: apt-get install libclang-rt-dev")
-    assert built.returncode == 0, built.stderr
-    return program
 
 
 def parameter(kind: str, value: int) -> bytes:
@@ -64,15 +43,5 @@ def seeds() -> dict[str, bytes]:
 
 
 @pytest.mark.fuzz
-def test_no_event_breaks_a_field(tmp_path: pathlib.Path) -> None:
-    program = target()
-    corpus, found = BUILD / "fields", tmp_path
-    corpus.mkdir(exist_ok=True)
-    for name, data in seeds().items():
-        (found / name).write_bytes(data)
-    seconds = os.environ.get("FUZZ_SECONDS", "15")
-    run = subprocess.run(
-        [str(program), "-max_len=16000", f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
-         f"-artifact_prefix={BUILD}/fields-", str(corpus), str(found)], capture_output=True, text=True,
-        errors="replace", check=False, env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"})
-    assert run.returncode == 0, run.stderr[-4000:]
+def test_no_event_breaks_a_field() -> None:
+    fuzz(build("fields/fuzz/fuzz_fields.c", ["base", "schema", "source", "state", "fields", "json"]), seeds(), longest=16_000)

@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fuzzing the capture reader (csrc/source/fuzz/fuzz_scap.c): for 20 s here, for FUZZ_SECONDS with `make fuzz`.
-
-What a run learns is kept in build/fuzz/scap, so that the next one goes on from there; so is an input that broke the reader.
-"""
+"""Fuzzing the capture reader (csrc/source/fuzz/fuzz_scap.c); fuzzing.py tells how."""
 
 import contextlib
 import gzip
-import os
 import pathlib
-import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from conftest import CONFORMANCE, DATA, ROOT
+from conftest import CONFORMANCE, DATA
 from falcolib import CaptureError, schema
+from fuzzing import build, fuzz
 from scapwriter import (
     EV,
     EV_LARGE,
@@ -39,31 +34,10 @@ from scapwriter import (
     users,
 )
 
-CSRC = ROOT / "csrc"
-BUILD = ROOT / "build" / "fuzz"
-FLAGS = ["-std=gnu11", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", f"-I{CSRC}"]
 #: The first byte of an input tells how it is cut into chunks (chunk_size in fuzz_scap.c): not at all, or of up to 4 KiB.
 WHOLE, PIECES = b"\0", b"\x50"
 #: Bytes of an input: a few blocks of each kind.
 LONGEST = 16_000
-
-
-def target() -> pathlib.Path:
-    if not shutil.which("clang"):
-        pytest.skip("clang is not installed: apt-get install clang libclang-rt-dev")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    program = BUILD / "fuzz_scap"
-    sources = [
-        CSRC / "source/fuzz/fuzz_scap.c",
-        *sorted(CSRC.glob("source/*.c")),
-        *sorted(CSRC.glob("schema/*.c")),
-        CSRC / "base/error.c",
-    ]
-    built = subprocess.run(["clang", *FLAGS, *map(str, sources), "-o", str(program)], capture_output=True, text=True, check=False)
-    if built.returncode and "libclang_rt.fuzzer" in built.stderr:
-        pytest.skip("clang's fuzzer library is not installed: apt-get install libclang-rt-dev")
-    assert built.returncode == 0, built.stderr
-    return program
 
 
 def readable_events() -> Iterator[bytes]:
@@ -120,32 +94,7 @@ def cut(path: pathlib.Path) -> bytes:
 
 @pytest.mark.fuzz
 def test_no_input_breaks_the_reader() -> None:
-    program = target()
-    corpus, seeds = BUILD / "scap", BUILD / "scap-seeds"
-    for folder in (corpus, seeds):
-        folder.mkdir(exist_ok=True)
-    for name, data in synthetic().items():
-        (seeds / name).write_bytes((WHOLE if len(name) % 2 else PIECES) + data)
+    seeds = {name: (WHOLE if len(name) % 2 else PIECES) + data for name, data in synthetic().items()}
     for path in sorted([*DATA.glob("*.scap"), *CONFORMANCE.glob("captures/*.scap")]):
-        (seeds / path.name).write_bytes(PIECES + cut(path))
-    seconds = os.environ.get("FUZZ_SECONDS", "20")
-    run = subprocess.run(
-        [
-            program,
-            corpus,
-            seeds,
-            f"-max_total_time={seconds}",
-            f"-max_len={2 * LONGEST}",
-            f"-dict={CSRC / 'source/fuzz/scap.dict'}",
-            "-timeout=10",
-            "-rss_limit_mb=1024",
-            f"-artifact_prefix={corpus}/",
-            "-print_final_stats=1",
-        ],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        env={k: v for k, v in os.environ.items() if k != "LD_PRELOAD"},
-    )
-    assert run.returncode == 0, run.stderr[-6000:]
+        seeds[path.name] = PIECES + cut(path)
+    fuzz(build("source/fuzz/fuzz_scap.c", ["source", "schema", "base"]), seeds, longest=2 * LONGEST, dictionary="source/fuzz/scap.dict")

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fuzz targets: built with clang's libFuzzer under AddressSanitizer and UndefinedBehaviorSanitizer, and run for some seconds.
+
+
+A target runs for 20 s in the test suite, for FUZZ_SECONDS with `make fuzz`. What a run learns is kept in build/fuzz/NAME, so that the next
+one goes on from there; so is an input that broke something.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from conftest import ROOT
+
+CSRC = ROOT / "csrc"
+BUILD = ROOT / "build" / "fuzz"
+FLAGS = ["-std=gnu11", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", f"-I{CSRC}"]
+
+
+def build(target: str, parts: Sequence[str]) -> pathlib.Path:
+    """A target, such as "state/fuzz/fuzz_state.c", linked with the parts of the core that it tests."""
+    if not shutil.which("clang"):
+        pytest.skip("clang is not installed: apt-get install clang libclang-rt-dev")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    program = BUILD / pathlib.Path(target).stem
+    sources = [CSRC / target, *sorted(path for part in parts for path in CSRC.glob(f"{part}/*.c"))]
+    built = subprocess.run(["clang", *FLAGS, *map(str, sources), "-o", str(program)], capture_output=True, text=True, check=False)
+    if built.returncode and "libclang_rt.fuzzer" in built.stderr:
+        pytest.skip("clang's fuzzer library is not installed: apt-get install libclang-rt-dev")
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+def fuzz(program: pathlib.Path, seeds: Mapping[str, bytes], *, longest: int, dictionary: str | None = None,
+         environment: Mapping[str, str] | None = None) -> None:
+    """Runs a target from seeds; fails with its report if an input breaks something. longest: bytes of an input."""
+    corpus, folder = BUILD / program.name.removeprefix("fuzz_"), BUILD / f"{program.name}-seeds"
+    for where in (corpus, folder):
+        where.mkdir(exist_ok=True)
+    for name, data in seeds.items():
+        (folder / name).write_bytes(data)
+    options = [f"-max_total_time={os.environ.get('FUZZ_SECONDS', '20')}", f"-max_len={longest}", "-timeout=20", "-rss_limit_mb=1024",
+               f"-artifact_prefix={corpus}/"]
+    if dictionary:
+        options.append(f"-dict={CSRC / dictionary}")
+    clean = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    run = subprocess.run([program, corpus, folder, *options], capture_output=True, text=True, errors="replace", check=False,
+                         env={**clean, **(environment or {})})
+    assert run.returncode == 0, run.stderr[-6000:]
