@@ -5,6 +5,7 @@
 A target runs for 20 s in the test suite, for FUZZ_SECONDS with `make fuzz`. What a run learns is kept in build/fuzz/NAME, so that the next
 one goes on from there; so is an input that broke something.
 """
+
 import os
 import pathlib
 import shutil
