@@ -134,6 +134,18 @@ static void leave_parent(struct fl_thread *child)
     child->parent = child->next_sibling = child->previous_sibling = NULL;
 }
 
+/* Whether a thread may be the parent of another, or get its children: not if it descends from it, for then the parents would form a ring. */
+static bool may_adopt(const struct fl_thread *parent, const struct fl_thread *thread)
+{
+    unsigned level = 0;
+
+    if (!thread->children)
+        return parent != thread;
+    for (; parent && parent != thread && level < FL_ANCESTORS_MAX; level++)
+        parent = parent->parent;
+    return !parent;
+}
+
 void fl_thread_link(struct fl_state *state, struct fl_thread *thread)
 {
     struct fl_group *group;
@@ -155,7 +167,7 @@ void fl_thread_link(struct fl_state *state, struct fl_thread *thread)
     if (thread->pid == 1)
         return;
     parent = fl_map_find(&state->threads, thread->ptid);
-    if (parent && parent != thread && !fl_thread_invalid(parent))
+    if (parent && !fl_thread_invalid(parent) && may_adopt(parent, thread))
         adopt(parent, thread);
     else
         thread->ptid = 0;
@@ -258,16 +270,6 @@ static struct fl_thread *find_reaper(const struct fl_thread *thread)
     return reaper;
 }
 
-/* Whether a thread may get the children of another: not if it is one of them, or descends from one, for then the parents would form a ring. */
-static bool may_reap(const struct fl_thread *reaper, const struct fl_thread *thread)
-{
-    unsigned level = 0;
-
-    for (; reaper && reaper != thread && level < FL_ANCESTORS_MAX; level++)
-        reaper = reaper->parent;
-    return !reaper;
-}
-
 static void reparent(struct fl_state *state, struct fl_thread *thread)
 {
     struct fl_thread *reaper = NULL;
@@ -280,7 +282,7 @@ static void reparent(struct fl_state *state, struct fl_thread *thread)
         reaper = NULL;
     if (!reaper && thread->reaper_tid != 0)
         reaper = find_reaper(thread);
-    if (reaper && !may_reap(reaper, thread))
+    if (reaper && !may_adopt(reaper, thread))
         reaper = NULL;
     if (reaper && reaper->group && reaper->group != thread->group)
         reaper->group->reaper = true;
