@@ -442,6 +442,8 @@ class _Core:
         num, when = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
         if not isinstance(num, int) or not isinstance(when, int):
             raise TypeError("evt.num and evt.rawtime are ints")
+        if not (0 <= num < 1 << 64 and 0 <= when < 1 << 64):
+            raise ValueError("evt.num and evt.rawtime have 64 bits and no sign")
         for type_id in schema.current_event_ids(type_):
             self._call(lib.fl_engine_match_values, type_id, num, when, values, len(values), self.error)
 
