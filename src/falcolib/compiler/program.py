@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from .._native import error_text, ffi, lib, raise_error
+from ..errors import ProgramError
 from ..regex import compile_pattern
 from ..rules.ast import RuleHead, Slot
+from .tables import counts
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,6 +21,9 @@ class Program:
 
     code: the bytes that the machine runs (docs/vm.md). rules: in order of definition, which numbers them. slots: what the registers hold,
     by number. outputs: by rule, the numbers of the slots that an alert captures. patterns: the regular expressions, by number.
+
+    The code may come from anyone: it is verified. A pickle may not, of this or of anything else: reading one can run what its writer
+    wants. Keep a cache of programs where nobody else can write.
     """
 
     code: bytes
@@ -42,7 +47,12 @@ class Program:
         handle = lib.fl_program_load(self.code, len(self.code), error)
         if handle == ffi.NULL:
             raise_error(error.code, error)
-        return ffi.gc(handle, lib.fl_program_free)
+        handle = ffi.gc(handle, lib.fl_program_free)
+        told = tuple(map(len, (self.slots, self.patterns, self.rules, self.outputs)))
+        slots, patterns, rules = counts(self.code)
+        if told != (slots, patterns, rules, rules):
+            raise ProgramError(f"the code has {slots} slots, {patterns} patterns and {rules} rules; its description has {told}")
+        return handle
 
     @cached_property
     def named_slots(self) -> tuple[tuple[str, Slot], ...]:

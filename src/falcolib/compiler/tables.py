@@ -146,6 +146,12 @@ class Tables:
         return HEADER.pack(_MAGIC, _VERSION, HEADER.size + len(body), *schema.hashes(), *(count for count, _ in tables), 0) + body
 
 
+def counts(code: bytes) -> tuple[int, int, int]:
+    """How many slots, patterns and rules a program has."""
+    rows = HEADER.unpack_from(code)[5:]
+    return rows[3], rows[4], rows[10]
+
+
 def _rows(row: struct.Struct, rows: Sequence[tuple[int, ...]]) -> tuple[int, bytes]:
     return len(rows), b"".join([row.pack(*values) for values in rows])
 
