@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuzz targets: built with clang's libFuzzer under AddressSanitizer and UndefinedBehaviorSanitizer, and run for some seconds.
 
-
 A target runs for 20 s in the test suite, for FUZZ_SECONDS with `make fuzz`. What a run learns is kept in build/fuzz/NAME, so that the next
 one goes on from there; so is an input that broke something.
 """
