@@ -40,7 +40,7 @@ BOMB = "- &a0 [x, x]\n" + "".join(f"- &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n"
     ("- " * 100_000, "more than 100 nested"),
     (DOUBLING_MACROS + rule("m59"), "too large once its macros are put in"),
     (DOUBLING_MACROS + "".join(rule("m14", name=i) for i in range(200)), "all conditions together are too large once macros are put in"),
-    (DOUBLING_LISTS + rule("proc.name in (l0)"), "longer than 1048576 characters once its lists are put in"),
+    (DOUBLING_LISTS + rule("proc.name in (l0)"), "characters once its lists are put in"),
     (rule("(" * 100_000 + "proc.name = a" + ")" * 100_000), "max depth limit of 1000"),
     (rule("tolower(" * N + "proc.name" + ")" * N + " = a"), "max depth limit of 24 transformers"),
     (rule("'proc.name = \"" + "a" * 100_000 + "'"), "expected"),
@@ -84,6 +84,7 @@ def test_what_is_refused(text: str, what: str) -> None:
     (rule(" and ".join(f"proc.name != a{i}" for i in range(N))), 1),
     (rule(" or ".join(f"proc.name = a{i}" for i in range(N))), 1),
     (rule("not " * N + "proc.name = a"), 1),
+    ("- list: l\n  items: [" + ", ".join(f"/opt/item{i}" for i in range(100_000)) + "]\n" + rule("proc.name in (l)"), 1),
     (rule("proc.name" + " " * 100_000 + "= a"), 1),
     (rule("(" * 900 + "proc.name = a" + ")" * 900), 1),
     (rule("proc.name = a", more="  exceptions:\n  - name: e\n    fields: [proc.name]\n    comps: ['=']\n    values:\n"

@@ -91,7 +91,7 @@ class TestLists:
         expansion = expand.Expansion(text)
         first = next((i for i, item in enumerate(items) if item), len(items) - 1)
         joined = ", ".join(expand._quoted(i) for i in items[first:]) if items else ""
-        assert (expand._substitute(expansion, "l", joined), expansion.text) == substituted(text, "l", items)
+        assert (expand._substitute(expansion, "l", joined, expand.MAX_TEXT), expansion.text) == substituted(text, "l", items)
         assert all(0 <= expansion.origin(i) <= len(text) for i in range(len(expansion.text)))
 
 

@@ -22,8 +22,9 @@ from .report import Context, Mistake
 
 #: How large a condition may become, in steps of putting its macros in: macros of macros can double at each.
 MAX_NODES = 300_000
-#: … and its text, when lists are put in; and all lists, when lists are put into them.
-MAX_TEXT = 1 << 20
+#: … and its text, when lists are put in: so many characters, and more for each that the rule files have; and all lists, when lists are put
+#: into them.
+MAX_TEXT, MAX_TEXT_A_CHARACTER = 1 << 20, 4
 MAX_ITEMS = 1_000_000
 #: The same of all conditions together: so many besides those that their length, as written, allows for. (Public rules have one node for 25
 #: characters of their conditions, and two characters for one.)
@@ -130,6 +131,7 @@ class Lists:
     def __init__(self, infos: Mapping[str, ListInfo], written: int) -> None:
         self.used: set[str] = set()
         self._room = ALL_TEXT + TEXT_A_CHARACTER * written
+        self._longest = MAX_TEXT + MAX_TEXT_A_CHARACTER * written
         self.items: dict[str, tuple[str, ...]] = {}
         self._lists: dict[str, _List] = {}
         total = 0
@@ -171,7 +173,7 @@ class Lists:
                 continue
             done = order
             name = self._names[order]
-            if _substitute(expansion, name, self._lists[name].joined):
+            if _substitute(expansion, name, self._lists[name].joined, self._longest):
                 used.add(name)
                 waiting |= self._found(self._lists[name].words, expansion.text)
         self.used |= used
@@ -186,9 +188,9 @@ class Lists:
         return found.union(self._lists[name].order for name in self._odd if name in text)
 
 
-def _substitute(expansion: Expansion, name: str, joined: str) -> bool:
+def _substitute(expansion: Expansion, name: str, joined: str, longest: int) -> bool:
     """Puts a list in wherever its name stands between delimiters, also inside quotes: Falco does. Blanks around the name are eaten, and
-    one is put on either side. True if it stood anywhere.
+    one is put on either side. True if it stood anywhere. Raises OverflowError if the text becomes longer than so many characters.
     """
     text = expansion.text
     pieces: list[str] = []                          # what is done; the last may still lose blanks at its end, or a comma
@@ -213,8 +215,8 @@ def _substitute(expansion: Expansion, name: str, joined: str) -> bool:
                 end += 1
         first = size == 0
         size = _append(pieces, joined + " " if first else f" {joined} ", [(size, expansion.origin(start), name)], stretches, size)
-        if size > MAX_TEXT:
-            raise OverflowError(f"the condition is longer than {MAX_TEXT} characters once its lists are put in")
+        if size > longest:
+            raise OverflowError(f"the condition is longer than {longest} characters once its lists are put in")
         last = end
         start = text.find(name, end + 1 if first else end)
     if used:
