@@ -27,6 +27,7 @@ help:
 	@echo "make coverage  the lines of the C core that the test suite runs"
 	@echo "make lint      ruff, mypy, shellcheck, and the C core with all warnings as errors"
 	@echo "make clean     removes what all these have made"
+	@echo "PYTHON=python3.12 make … sets $(VENV) up with that Python"
 
 run: build
 	@echo "== replaying tests/data/attack1.scap with rules/falcolib_rules.yaml (live capture is yet to come)"
@@ -43,7 +44,7 @@ $(VENV)/.venv: pyproject.toml .ci/packages
 	@touch $@
 
 $(VENV)/.built: $(VENV)/.venv $(SOURCES)
-	@echo "== building falcolib into $(VENV) (about a minute)"
+	@echo "== building falcolib into $(VENV) (about half a minute)"
 	@$(PIP) install --no-build-isolation --check-build-dependencies .
 	@touch $@
 
@@ -61,7 +62,7 @@ test-plain: build $(VENV)/.test
 
 # Other builds of the core, beside the first.
 build/sanitized/.built: $(VENV)/.built
-	@echo "== building the core with AddressSanitizer and UndefinedBehaviorSanitizer (about two minutes)"
+	@echo "== building the core with AddressSanitizer and UndefinedBehaviorSanitizer (about a minute)"
 	@rm -rf build/sanitized/site
 	@SANITIZE=1 $(PIP) install --no-build-isolation --no-deps --target build/sanitized/site .
 	@touch $@
@@ -106,3 +107,4 @@ lint: build $(VENV)/.test
 
 clean:
 	rm -rf build dist $(VENV) src/falcolib.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -prune -exec rm -rf {} +
