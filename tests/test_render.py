@@ -6,7 +6,7 @@ import time
 import pytest
 
 from falcolib import schema
-from falcolib.render import native, printed_argument, text
+from falcolib.render import native, text
 from falcolib.schema import Argument
 
 TIME = 1_700_000_000_123_456_789
@@ -84,8 +84,8 @@ def test_each_alert_is_the_first_to_print_the_time_since_the_last_one() -> None:
 @pytest.mark.parametrize(("field", "argument"), [("proc.apid", "0"), ("proc.aenv", "0")])
 def test_some_ancestors_fields_print_the_process_itself(field: str, argument: str) -> None:
     info = schema.require_field(field)[0]
-    assert printed_argument(info, None) == Argument(argument)
-    assert printed_argument(info, Argument("2")) == Argument("2")
+    assert info.printed(None) == Argument(argument)
+    assert info.printed(Argument("2")) == Argument("2")
 
 
 @pytest.mark.parametrize(("field", "value", "line"), [

@@ -67,7 +67,7 @@ def test_texts_come_from_texts_and_numbers_from_registers() -> None:
         if "STR(" in param.source:
             assert param.type in texts, (event.code, param)
         if param.source == "RET" or "ARG(" in param.source or "CONV(" in param.source or param.source == "ZERO":
-            assert schema._kinds()[param.type] in ("i64", "u64"), (event.code, param)
+            assert schema.TYPES[param.type].kind in ("i64", "u64"), (event.code, param)
 
 
 def test_the_result_is_the_first_parameter() -> None:

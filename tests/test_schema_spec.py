@@ -26,6 +26,7 @@ OUR_FLAGS: set[str] = set()
 #: Where the recorded answers of Falco win over the specification: the class of util.cnt is hidden.
 HIDDEN_BY_CLASS = {"util.cnt"}
 #: What the specification tells in words (B1, B5): who is compared with any of several values, or with either end of a connection.
+OWN = {"proc.apid", "proc.aenv"}
 ANY = {f"proc.{name}" for name in ("apid", "aname", "aexe", "aexepath", "acmdline", "aenv")}
 EITHER = {"fd.ip", "fd.port", "fd.proto", "fd.net"}
 
@@ -158,7 +159,8 @@ def test_classes_of_fields() -> None:
 def test_flags_of_fields() -> None:
     for field, spec in zip(fields(), core_fields(), strict=True):
         flags = {FIELD_FLAGS.get(f, f) for f in spec["flags"]} - {None}
-        flags |= {name for name, wanted in (("LIST", spec["is_list"]), ("ANY", field.name in ANY), ("EITHER", field.name in EITHER),
+        flags |= {name for name, wanted in (("LIST", spec["is_list"]), ("ANY", field.name in ANY), ("OWN", field.name in OWN),
+                                            ("EITHER", field.name in EITHER),
                                             ("HIDDEN", field.name in HIDDEN_BY_CLASS)) if wanted}
         assert field.flags == flags, field.name
 

@@ -10,26 +10,15 @@
 #include <stdint.h>
 
 #include "../base/str.h"
+#include "../schema/schema.h"
 
-enum fl_kind {
-    FL_ABSENT,                  /* no value: every test but "not exists" is false */
-    FL_BOOL,                    /* u: 0 or 1 */
-    FL_I64,
-    FL_U64,
-    FL_F64,
-    FL_STR,                     /* s, len: no NUL promised at the end */
-    FL_BYTES,                   /* s, len */
-    FL_IP,                      /* s, len: 4 or 16 bytes, network order */
-    FL_NET,                     /* as IP; compared with networks only */
-    FL_LIST,                    /* list, len: values of one kind */
-};
 
 struct fl_value {
-    uint8_t kind;               /* enum fl_kind */
-    uint32_t len;
+    uint8_t kind;               /* enum fl_kind; it tells which of the members hold the value */
+    uint32_t len;               /* STR, BYTES, IP, NET: bytes at s, without a NUL behind them; LIST: values */
     union {
-        int64_t i;
-        uint64_t u;
+        int64_t i;              /* I64 */
+        uint64_t u;             /* U64; BOOL: 0 or 1 */
         double f;
         const char *s;
         const struct fl_value *list;

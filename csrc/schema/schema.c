@@ -145,6 +145,7 @@ const struct fl_field_info fl_fields[FL_FIELD_COUNT] = {
 /* ---- the words and the opcodes, for Python ---- */
 
 static const fl_word_row words[] = {
+#define KIND(name) {"KIND", #name, FL_##name},
 #define FORMAT(name) {"FORMAT", #name, FL_FMT_##name},
 #define EVENT_FLAG(name, value) {"EVENT_FLAG", #name, value},
 #define CATEGORY(name, value) {"CATEGORY", #name, value},

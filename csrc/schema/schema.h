@@ -10,13 +10,18 @@
 #include <stdint.h>
 
 #define FL_MAX_PARAMS 32        /* parameters of a record, at most */
-#define FL_SCHEMA_VERSION "4.5.1"
 
 enum fl_type {
 #define TYPE(name, id, bytes, kind) FL_T_##name = id,
 #include "types.def"
 #undef TYPE
     FL_T_COUNT
+};
+
+/* FL_I64 … */
+enum fl_kind {
+#define KIND(name) FL_##name,
+#include "words.h"
 };
 
 enum fl_format {

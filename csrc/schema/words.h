@@ -2,6 +2,9 @@
  *
  * words.def for users that want some of its kinds: those that are not defined expand to nothing; all are undefined afterwards.
  */
+#ifndef KIND
+#define KIND(name)
+#endif
 #ifndef FORMAT
 #define FORMAT(name)
 #endif
@@ -26,6 +29,7 @@
 
 #include "words.def"
 
+#undef KIND
 #undef FORMAT
 #undef EVENT_FLAG
 #undef CATEGORY

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import time as clock
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -17,8 +16,6 @@ from .compiler import Program
 from .event import Event, FieldValue
 from .rules.ast import FieldSlot, OutputToken, RuleHead
 from .schema import FieldInfo
-
-NA = "<NA>"
 
 
 class Priority(enum.IntEnum):
@@ -162,7 +159,7 @@ class Alert:
 
     def _line(self) -> str:
         """Falco's text line, not escaped."""
-        stamp = iso_time(self.time, "+0000") if self._format.time_format_iso_8601 else local_time(self.time)
+        stamp = render.clock("evt.time.iso8601" if self._format.time_format_iso_8601 else "evt.time", self.time)
         return f"{stamp}: {self.priority} {self.message}"
 
     def __str__(self) -> str:
@@ -185,7 +182,7 @@ class Alert:
         line |= {"priority": str(self.priority), "rule": self.rule, "source": self.source}
         if f.json_include_tags_property:
             line["tags"] = sorted(self.tags)
-        line["time"] = iso_time(self.time, "Z")
+        line["time"] = render.clock("evt.time.iso8601", self.time).replace("+0000", "Z")
         return msgspec.json.encode(line, order="sorted").decode()
 
     def __eq__(self, other: object) -> bool:
@@ -257,13 +254,3 @@ def _transform_info(slot: object) -> FieldInfo:
     format_ = "DEC" if kind in ("u64", "i64") else "NA"
     return FieldInfo(id=-1, name=str(slot), type=type_, kind=kind, format=format_, argument=frozenset(), flags=flags, field_class="",
                      description="")
-
-
-def iso_time(ns: int, zone: str) -> str:
-    """UTC, with nanoseconds."""
-    return f"{clock.strftime('%Y-%m-%dT%H:%M:%S', clock.gmtime(ns // 10**9))}.{ns % 10**9:09d}{zone}"
-
-
-def local_time(ns: int) -> str:
-    """The time of day in the local zone, with nanoseconds."""
-    return f"{clock.strftime('%H:%M:%S', clock.localtime(ns // 10**9))}.{ns % 10**9:09d}"

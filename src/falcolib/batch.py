@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeAlias
 
+from . import schema
 from .rules.ast import Slot, TransformSlot
 
-ABSENT, BOOL, I64, U64, F64, STR, BYTES, IP, NET, LIST = range(10)
+ABSENT, BOOL, I64, U64, F64, STR, BYTES, IP, NET, LIST = (
+    schema.KINDS[name] for name in ("absent", "bool", "i64", "u64", "f64", "str", "bytes", "ip", "net", "list"))
 
 #: A value as the core gives it: texts, bytes and addresses as bytes.
 Raw: TypeAlias = bool | int | float | bytes | list["Raw"] | None
@@ -70,9 +72,6 @@ def read_matches(data: bytes) -> Iterator[Match]:
 
 _NAMES = {"bool": "a bool", "i64": "an int", "u64": "an int", "f64": "a number", "str": "a str", "bytes": "bytes", "ip": "an IP address",
           "net": "an IP address"}  # fmt: skip
-_KINDS = {"bool": BOOL, "i64": I64, "u64": U64, "f64": F64, "str": STR, "bytes": BYTES, "ip": IP, "net": NET}
-
-
 _NOTHING = bytes((ABSENT,))
 
 
@@ -85,7 +84,7 @@ def _address(value: object) -> bytes:
 
 
 def _scalar(kind: str, value: object) -> bytes:
-    code = _KINDS[kind]
+    code = schema.KINDS[kind]
     if code == BOOL and isinstance(value, bool):
         return bytes((BOOL, value))
     if code in (I64, U64) and isinstance(value, int) and not isinstance(value, bool):

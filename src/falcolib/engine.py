@@ -407,7 +407,7 @@ class _Core:
             if serial != self.serial:
                 event._fetch = None
                 return event[name]
-            argument = render.printed_argument(info, argument)
+            argument = info.printed(argument)
             index = argument.index if argument else None
             key = argument.text.encode() if argument and ("KEY" in info.argument or argument.dotted) and index is None else None
             c_key = ffi.NULL if key is None else ffi.new("char[]", key)

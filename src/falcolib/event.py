@@ -10,17 +10,11 @@ from typing import TypeAlias
 
 from . import schema
 from .errors import StaleEventError
+from .render import Native
 
 #: A field's value as Python has it; None where the field is absent.
-FieldValue: TypeAlias = "bool | int | float | str | list[FieldValue] | None"
+FieldValue: TypeAlias = Native
 
-_INTEGERS = {
-    "INT8": "<b", "INT16": "<h", "INT32": "<i", "INT64": "<q", "UINT8": "<B", "UINT16": "<H", "UINT32": "<I", "UINT64": "<Q", "ERRNO": "<q",
-    "FD": "<q", "PID": "<q", "SYSCALLID": "<H", "SIGTYPE": "<B", "RELTIME": "<Q", "ABSTIME": "<Q", "PORT": "<H", "L4PROTO": "<B",
-    "SOCKFAMILY": "<B", "BOOL": "<I", "FLAGS8": "<B", "FLAGS16": "<H", "FLAGS32": "<I", "UID": "<I", "GID": "<I", "SIGSET": "<I",
-    "MODE": "<I", "ENUMFLAGS8": "<B", "ENUMFLAGS16": "<H", "ENUMFLAGS32": "<I", "FD32": "<i", "PID32": "<i",
-}  # fmt: skip
-_TEXTS = {"CHARBUF", "FSPATH", "FSRELPATH"}
 _RECORD_HEADER = 26
 _LARGE = "LARGE_PAYLOAD"
 
@@ -135,13 +129,13 @@ def _decode(type_id: int, record: bytes) -> dict[str, int | float | str | bytes 
 
 
 def _value(type_: str, raw: bytes) -> int | float | str | bytes:
-    layout = _INTEGERS.get(type_)
-    if layout and len(raw) >= struct.calcsize(layout):
-        number: int = struct.unpack_from(layout, raw)[0]
-        return number
-    if type_ == "DOUBLE" and len(raw) >= 8:
-        value: float = struct.unpack_from("<d", raw)[0]
-        return value
-    if type_ in _TEXTS:
+    info = schema.TYPES[type_]
+    if info.bytes and len(raw) >= info.bytes:
+        if info.kind in ("i64", "u64", "bool"):
+            return int.from_bytes(raw[: info.bytes], "little", signed=info.kind == "i64")
+        if info.kind == "f64":
+            value: float = struct.unpack_from("<d", raw)[0]
+            return value
+    if info.kind == "str":
         return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
     return raw

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
 
-from .schema import Argument, FieldInfo
+from . import schema
+from .batch import Raw
+from .schema import FieldInfo
 
-#: A value as the core gives it (batch.py): texts, bytes and addresses as bytes.
-Raw: TypeAlias = "bool | int | float | bytes | list[Raw] | None"
 #: A value as Python and JSON have it; None where the field is absent.
 Native: TypeAlias = "bool | int | float | str | list[Native] | None"
 
@@ -21,10 +21,6 @@ NA = "<NA>"
 _CONTROL = dict.fromkeys([*range(0x20), 0x7F], "\ufffd")
 _DOTS = bytes(c if 0x20 <= c < 0x7F else ord(".") for c in range(256))
 _NS = 10**9
-
-
-def _clock(ns: int, layout: str, fraction: str, zone: Callable[[float], time.struct_time]) -> str:
-    return time.strftime(layout, zone(ns // _NS)) + fraction.format(ns % _NS)
 
 
 #: Fields that are a time as text: JSON has ns since the epoch in their place. Their text: layout, fraction, zone.
@@ -37,21 +33,18 @@ _TIMES: dict[str, tuple[str, str, Callable[[float], time.struct_time]]] = {
     "evt.outputtime": ("%H:%M:%S", ".{:09d}", time.localtime),
 }
 
+
+def clock(field: str, ns: int) -> str:
+    """A time, ns since the epoch, as one of the fields that are times shows it."""
+    layout, fraction, zone = _TIMES[field]
+    return time.strftime(layout, zone(ns // _NS)) + fraction.format(ns % _NS)
+
+
 #: Time since the field was last printed: Falco formats each alert afresh, so that in an alert there never was a last time.
 _SINCE_LAST = frozenset({"evt.deltatime", "evt.deltatime.s", "evt.deltatime.ns"})
 
 #: Types whose numbers are printed whatever the format says.
 _TIME_TYPES = frozenset({"RELTIME", "ABSTIME"})
-_BITS = {"INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32, "UINT32": 32}
-
-
-#: Without a level, conditions look at all ancestors of a process; what is printed is the process's own.
-_PRINTED_LEVEL = {"proc.apid": Argument("0"), "proc.aenv": Argument("0")}
-
-
-def printed_argument(info: FieldInfo, argument: Argument | None) -> Argument | None:
-    """The argument with which a field is extracted where it is printed, not tested."""
-    return _PRINTED_LEVEL.get(info.name) if argument is None else argument
 
 
 def _readable(raw: bytes) -> str:
@@ -61,7 +54,7 @@ def _readable(raw: bytes) -> str:
 def _number(info: FieldInfo, value: int) -> Native:
     """A number, or its text where the field is printed to another base; None where the field has no form to print numbers in."""
     if info.format in ("HEX", "OCT"):
-        value &= (1 << _BITS.get(info.type, 64)) - 1
+        value &= (1 << 8 * (schema.TYPES[info.type].bytes or 8)) - 1
         return f"{value:X}" if info.format == "HEX" else f"{value:o}"
     if info.format == "NA" and info.type not in _TIME_TYPES and info.type != "DYN":
         return None
@@ -130,7 +123,7 @@ def text(info: FieldInfo, value: Native) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         if info.name in _TIMES:
-            return _clock(value, *_TIMES[info.name])
+            return clock(info.name, value)
         return f"{value:09d}" if info.format == "PADDED" else str(value)
     if isinstance(value, float):
         return f"{value:.1f}"

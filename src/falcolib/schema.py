@@ -9,6 +9,9 @@ Attributes, each made when it is first asked for (docs/schema.md tells how the t
 * ``FIELDS``: tuple of FieldInfo, by id, in the order of lookup
 * ``SYSCALLS``: dict of SyscallInfo, by portable id
 * ``FLAGS``: dict from the name of a flag table to its names and values, in the order in which they are printed
+* ``TYPES``: dict of TypeInfo, by name
+* ``KINDS``: dict from the kinds of values in the VM (i64, str, list) to their numbers
+* ``FIELD_FLAGS``: dict from the names in FieldInfo.flags to their bits
 * ``CLASSES``: dict of ClassInfo, by FieldInfo.field_class
 * ``CATEGORIES``: dict from the name of an event category (FILE, IO_READ) or class (SYSCALL, TRACEPOINT) to its number
 """
@@ -24,16 +27,14 @@ from typing import Any
 from ._native import ffi, lib
 from .errors import FalcolibError
 
-#: Version of the events' layout, as captures and drivers number it.
-SCHEMA_VERSION = "4.5.1"
-#: The low bits of EventInfo.category, which hold the category proper; the rest are classes.
-CATEGORY_MASK = 63
-
 EVENTS: tuple[EventInfo, ...]
 EVENT_IDS: dict[str, frozenset[int]]
 FIELDS: tuple[FieldInfo, ...]
 SYSCALLS: dict[int, SyscallInfo]
 FLAGS: dict[str, tuple[tuple[str, int], ...]]
+TYPES: dict[str, TypeInfo]
+KINDS: dict[str, int]
+FIELD_FLAGS: dict[str, int]
 CLASSES: dict[str, ClassInfo]
 CATEGORIES: dict[str, int]
 
@@ -74,9 +75,13 @@ class FieldInfo:
     kind: str
     format: str                 # NA DEC HEX PADDED ID DIR OCT
     argument: frozenset[str]    # REQUIRED INDEX KEY DOTTED
-    flags: frozenset[str]       # LIST ANY EITHER NO_RHS NO_TRANSFORMER FILTER_ONLY PRINT_ONLY HIDDEN DEPRECATED SUGGESTED
+    flags: frozenset[str]       # LIST ANY EITHER NO_RHS NO_TRANSFORMER FILTER_ONLY PRINT_ONLY HIDDEN DEPRECATED SUGGESTED OWN
     field_class: str            # EVT_GENERIC EVT_SYSCALL PROCESS USER GROUP FD FS_PATH UTIL FDLIST CONTAINER
     description: str
+
+    def printed(self, argument: Argument | None) -> Argument | None:
+        """The argument with which the field is extracted where it is printed, not tested."""
+        return Argument("0") if argument is None and "OWN" in self.flags else argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +121,21 @@ class EventInfo:
     @property
     def category_name(self) -> str:
         """FILE, NET, IO_READ, …"""
-        return _categories()[1][self.category & CATEGORY_MASK]
+        return _categories()[1][self.category & _category_mask()]
 
     @property
     def classes(self) -> frozenset[str]:
         """SYSCALL, TRACEPOINT, METAEVENT, …"""
-        return _classes_of(self.category & ~CATEGORY_MASK)
+        return _classes_of(self.category & ~_category_mask())
+
+
+@dataclass(frozen=True, slots=True)
+class TypeInfo:
+    """A type of types.def. ``kind``: what its values are in the VM; ``bytes``: the least length of a present value, 0 where it varies."""
+
+    name: str
+    kind: str
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,15 +193,20 @@ def _categories() -> tuple[dict[str, int], dict[int, str]]:
     return proper | dict(_words("CATEGORY_CLASS")), {number: name for name, number in proper.items()}
 
 
+@cache
+def _category_mask() -> int:
+    """The low bits of EventInfo.category, which hold the category proper; the rest are classes."""
+    return min(bit for _, bit in _words("CATEGORY_CLASS")) - 1
+
+
 def _classes_of(category: int) -> frozenset[str]:
     return _bits("CATEGORY_CLASS", category)
 
 
 @cache
-def _kinds() -> dict[str, str]:
-    """The kind of value in the VM, by schema type."""
+def _types() -> dict[str, TypeInfo]:
     rows = _rows("fl_type_row", lib.fl_schema_types(), lib.fl_schema_type)
-    return {_text(row.name): _text(row.kind).lower() for row in rows}
+    return {_text(row.name): TypeInfo(_text(row.name), _text(row.kind).lower(), row.bytes) for row in rows}
 
 
 # ---- the tables ------------------------------------------------------------------------------------------------------------------
@@ -195,9 +214,9 @@ def _kinds() -> dict[str, str]:
 
 @cache
 def _fields() -> tuple[FieldInfo, ...]:
-    kinds = _kinds()
+    types = _types()
     return tuple(
-        FieldInfo(i, _text(row.name), _text(row.type), kinds[_text(row.type)], _text(row.format),
+        FieldInfo(i, _text(row.name), _text(row.type), types[_text(row.type)].kind, _text(row.format),
                   _bits("FIELD_ARGUMENT", row.argument), _bits("FIELD_FLAG", row.flags), _text(row.class_), _text(row.description))
         for i, row in enumerate(_rows("fl_field_row", lib.fl_schema_fields(), lib.fl_schema_field)))
 
@@ -265,7 +284,8 @@ def _classes() -> dict[str, ClassInfo]:
 
 _TABLES: dict[str, Callable[[], Any]] = {
     "EVENTS": _events, "EVENT_IDS": _event_ids, "FIELDS": _fields, "SYSCALLS": _syscalls, "FLAGS": _flags, "CLASSES": _classes,
-    "CATEGORIES": lambda: _categories()[0],
+    "CATEGORIES": lambda: _categories()[0], "TYPES": _types, "KINDS": lambda: {name.lower(): n for name, n in _words("KIND")},
+    "FIELD_FLAGS": lambda: dict(_words("FIELD_FLAG")),
 }
 
 
@@ -380,7 +400,7 @@ def _dotted_argument(text: str, info: FieldInfo, suffix: str) -> tuple[FieldInfo
         raise _unknown_field(text)
     if info.type == "DYN":
         param = _params_by_name()[suffix]
-        info = replace(info, type=param.type, kind=_kinds()[param.type], format=param.format)
+        info = replace(info, type=param.type, kind=_types()[param.type].kind, format=param.format)
     return info, Argument(suffix, dotted=True)
 
 

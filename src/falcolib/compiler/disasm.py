@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import schema
 from .emit import ALL, ANY, IF, MODIFIERS, OTHER
-from .tables import FORMS, HEADER, INPUT, INSTR, KINDS, LIST_ROW, RANGE, SLOT, VALUE, opcodes
+from .tables import FORMS, HEADER, INPUT, INSTR, LIST_ROW, RANGE, SLOT, VALUE, opcodes
 
 if TYPE_CHECKING:
     from .program import Program
@@ -88,18 +88,18 @@ class _Listing:
 
     def _value(self, number: int) -> str:
         kind, size, bits = VALUE.unpack_from(self._tables[_VALUES], number * VALUE.size)
-        text = self._tables[_TEXT][bits : bits + size] if kind >= KINDS["str"] else b""
-        if kind == KINDS["bool"]:
+        text = self._tables[_TEXT][bits : bits + size] if kind >= schema.KINDS["str"] else b""
+        if kind == schema.KINDS["bool"]:
             return "true" if bits else "false"
-        if kind == KINDS["i64"]:
+        if kind == schema.KINDS["i64"]:
             return str(bits - (bits >> 63 << 64))
-        if kind == KINDS["f64"]:
+        if kind == schema.KINDS["f64"]:
             return repr(struct.unpack("<d", struct.pack("<Q", bits))[0])
-        if kind == KINDS["ip"]:
+        if kind == schema.KINDS["ip"]:
             return str(ip_address(text))
-        if kind == KINDS["net"]:
+        if kind == schema.KINDS["net"]:
             return f"{ip_address(text[: size // 2])}/{ip_address(text[size // 2 :])}"
-        return str(bits) if kind == KINDS["u64"] else _quoted(text)
+        return str(bits) if kind == schema.KINDS["u64"] else _quoted(text)
 
 
 def _quoted(text: bytes) -> str:

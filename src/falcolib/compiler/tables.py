@@ -13,16 +13,12 @@ from .. import schema
 from .._native import ffi, lib
 from ..rules.ast import FieldSlot, Slot, TransformSlot, Value
 
-#: ORDER KINDS: enum fl_kind.
-KINDS = {"bool": 1, "i64": 2, "u64": 3, "f64": 4, "str": 5, "bytes": 6, "ip": 7, "net": 8}
 #: ORDER LISTS: enum fl_list_form.
 FORMS = {"PLAIN": 0, "SET": 1, "PREFIXES": 2, "SUFFIXES": 3, "PATHS": 4}
 #: ORDER INPUTS: enum fl_input_what.
 INPUT_SLOT, INPUT_VALUE, INPUT_LIST = range(3)
 #: ORDER LIMITS.
 GATE_DEPTH = 64
-#: enum fl_field_flag, as far as the machine looks at it.
-_LIST, _ANY, _EITHER = 1, 2, 4
 
 _MAGIC, _VERSION = b"FALCOPRG", 1
 HEADER = struct.Struct("<8sIIQQ13II")
@@ -106,7 +102,7 @@ class Tables:
         index = argument.index if argument else None
         key = argument.text.encode("utf-8", "surrogateescape") if argument else b""
         has_index, has_key = index is not None, argument is not None
-        return (KINDS[slot.kind], 0, slot.info.id, _flags(slot), has_index, has_key, index or 0, self.text(key), len(key), 0, 0)
+        return (schema.KINDS[slot.kind], 0, slot.info.id, _flags(slot), has_index, has_key, index or 0, self.text(key), len(key), 0, 0)
 
     def _transformer(self, slot: TransformSlot) -> tuple[int, ...]:
         inputs = [row for x in slot.inputs for row in self._input(x)]
@@ -114,7 +110,7 @@ class Tables:
         self._inputs += inputs
         key = slot.argument.encode("utf-8", "surrogateescape") if slot.argument is not None else b""
         op, _ = opcodes()[slot.name]
-        return (KINDS[slot.kind], op, 0, _flags(slot), 0, slot.argument is not None, 0, self.text(key), len(key), first, len(inputs))
+        return (schema.KINDS[slot.kind], op, 0, _flags(slot), 0, slot.argument is not None, 0, self.text(key), len(key), first, len(inputs))
 
     def _input(self, x: Slot | Value | tuple[Slot | Value, ...]) -> list[tuple[int, int]]:
         if isinstance(x, tuple):
@@ -125,7 +121,7 @@ class Tables:
 
     def _value(self, kind: str, value: Value) -> tuple[int, int, int]:
         bits = _bits(kind, value)
-        return (KINDS[kind], 0, bits) if isinstance(bits, int) else (KINDS[kind], len(bits), self.text(bits))
+        return (schema.KINDS[kind], 0, bits) if isinstance(bits, int) else (schema.KINDS[kind], len(bits), self.text(bits))
 
     def program(self, code: Sequence[Instruction], gates: Sequence[tuple[int, int]], memos: int, sections: Sequence[tuple[int, int]],
                 types: Sequence[int], outputs: Sequence[tuple[int, ...]]) -> bytes:
@@ -157,7 +153,9 @@ def _rows(row: struct.Struct, rows: Sequence[tuple[int, ...]]) -> tuple[int, byt
 
 
 def _flags(slot: Slot) -> int:
-    return _LIST * slot.is_list | _ANY * slot.is_any | _EITHER * slot.is_either
+    """The field flags that the machine looks at."""
+    bits = schema.FIELD_FLAGS
+    return bits["LIST"] * slot.is_list | bits["ANY"] * slot.is_any | bits["EITHER"] * slot.is_either
 
 
 def _kind_of(value: Value) -> str:

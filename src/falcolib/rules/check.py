@@ -47,14 +47,8 @@ _STRINGS = frozenset({"CHARBUF", "FSPATH", "FSRELPATH"})
 _BYTES = frozenset({"BYTEBUF"})
 _ADDRESSES = frozenset({"IPADDR", "IPV4ADDR", "IPV6ADDR"})
 _NETS = frozenset({"IPNET", "IPV4NET", "IPV6NET"})
-#: Integer type → (bits, signed).
-_INTEGERS = {
-    "INT8": (8, True), "INT16": (16, True), "INT32": (32, True), "INT64": (64, True), "UINT8": (8, False), "UINT16": (16, False),
-    "UINT32": (32, False), "UINT64": (64, False), "ERRNO": (64, True), "FD": (64, True), "PID": (64, True), "FD32": (32, True),
-    "PID32": (32, True), "SYSCALLID": (16, False), "SIGTYPE": (8, False), "RELTIME": (64, False), "ABSTIME": (64, False),
-    "FLAGS8": (8, False), "FLAGS16": (16, False), "FLAGS32": (32, False), "ENUMFLAGS8": (8, False), "ENUMFLAGS16": (16, False),
-    "ENUMFLAGS32": (32, False), "MODE": (32, False), "L4PROTO": (8, False), "SOCKFAMILY": (8, False),
-}
+#: Integers that tests don't know (B2).
+_NOT_COMPARED = frozenset({"UID", "GID", "SIGSET"})
 _LIST_ELEMENTS = _STRINGS | _ADDRESSES | _NETS | {"UINT64", "RELTIME", "ABSTIME", "BOOL"}
 
 _hex = re.compile(r"[0-9a-fA-F]*")
@@ -75,10 +69,6 @@ _OPERATORS = {
 #: … and those of the lists of them, with and without a modifier.
 _LIST_OPERATORS = frozenset({"exists"}) | _SETS
 _LIST_MODIFIED = frozenset({"=", "!="}) | _SETS
-
-#: Fields whose use in a condition or an output is warned of.
-DEPRECATED = ("evt.dir", "evt.latency", "evt.latency.s", "evt.latency.ns", "evt.latency.human", "evt.wait_latency")
-
 
 class CheckError(Exception):
     """What makes no sense, and the nearest valid name. ``operand`` and ``literal``: which one of a test."""
@@ -101,11 +91,15 @@ class ConditionError(CheckError):
         self.test = test
 
 
+def _is_integer(type_: str) -> bool:
+    return type_ not in _NOT_COMPARED and type_ != "PORT" and schema.TYPES[type_].kind in ("i64", "u64")
+
+
 @cache
 def _family(type_: str) -> str | None:
     if type_ in _STRINGS:
         return "string"
-    if type_ in _INTEGERS or type_ in ("PORT", "DOUBLE"):
+    if _is_integer(type_) or type_ in ("PORT", "DOUBLE"):
         return "numeric"
     if type_ == "BOOL":
         return "bool"
@@ -307,7 +301,7 @@ def _integer(text: str, type_: str) -> int:
     digits = body[1:] if body[:1] in ("+", "-") else body
     if not digits.isascii() or not digits.isdigit() or len(digits) > 4300:
         raise CheckError(f"error parsing number '{text}'")
-    bits, signed = _INTEGERS[type_]
+    bits, signed = 8 * schema.TYPES[type_].bytes, schema.TYPES[type_].kind == "i64"
     value = int(body)
     value = max(min(value, (1 << 63) - 1), -(1 << 63)) if signed else value if abs(value) < 1 << 64 else (1 << 64) - 1
     value &= (1 << bits) - 1
@@ -369,7 +363,7 @@ def _literal(text: str, type_: str, op: str) -> Value:
             data = bytes.fromhex(text)
         _bounded(text, len(data) + 1)
         return data
-    if type_ in _INTEGERS:
+    if _is_integer(type_):
         return _integer(text, type_)
     if type_ == "PORT":
         return _port(text)
@@ -630,6 +624,12 @@ def advice(tree: Checked) -> Iterator[tuple[str, Check]]:
                 yield f"'{value}' may be a valid {looks} misused as a const string value", check
 
 
+@cache
+def deprecated() -> tuple[str, ...]:
+    """The fields whose use in a condition or an output is warned of."""
+    return tuple(info.name for info in schema.FIELDS if "DEPRECATED" in info.flags and "HIDDEN" not in info.flags)
+
+
 def deprecated_fields(tests: Iterable[Test]) -> list[str]:
     """The deprecated fields that tests name, in the order of the table."""
     used: set[str] = set()
@@ -640,7 +640,7 @@ def deprecated_fields(tests: Iterable[Test]) -> list[str]:
             used.add(operand.name)
         elif isinstance(operand, TransformCall):
             stack.extend(operand.inputs)
-    return [name for name in DEPRECATED if name in used]
+    return [name for name in deprecated() if name in used]
 
 
 def compares_with_na(test: Test) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .ast import CheckedRule, Condition, Test
-from .check import DEPRECATED, ConditionError, Memo, advice, check_condition, compares_with_na, deprecated_fields, event_types
+from .check import ConditionError, Memo, advice, check_condition, compares_with_na, deprecated, deprecated_fields, event_types
 from .expand import Clause, Lists, Macros, leaves, with_exceptions
 from .grammar import label
 from .merge import Collection, RuleInfo
@@ -112,7 +112,7 @@ class Compiler:
                 return None
             at = info.output.place(e.index) if text == info.output.text else None
             raise Mistake("LOAD_ERR_COMPILE_OUTPUT", e.message, context, at, e.hint) from None
-        for name in DEPRECATED:
+        for name in deprecated():
             if name in text:
                 message = f"usage of deprecated field '{name}' has been detected in the rule output"
                 result.warn("LOAD_DEPRECATED_ITEM", message, context, deprecated_field=name)

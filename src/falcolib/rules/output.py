@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from .. import schema
-from ..render import printed_argument
 from . import grammar
 from .ast import FieldSlot, OutputToken, Slot
 from .check import CheckError, field_slot, field_text, operand_slot
@@ -58,7 +57,7 @@ def parse_output(text: str) -> Output:
         m = _width.match(text, start)
         slot, end = _token(text, m.end() if m else start)
         if isinstance(slot, FieldSlot):
-            slot = FieldSlot(slot.info, printed_argument(slot.info, slot.argument))
+            slot = FieldSlot(slot.info, slot.info.printed(slot.argument))
         found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) if m else None))
         index = end
     if index < len(text):
