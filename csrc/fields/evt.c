@@ -234,8 +234,9 @@ EXTRACT(evt_buflen_net_out) { return io_size(view, false, true, EC_IO_WRITE, out
 
 /* ---- opened files ---- */
 
-enum {                          /* numbers of the table file_flags */
-    O_READ = 1, O_WRITE = 2, O_MAKE = 4, O_TEMPORARY = 0x2000, O_MADE = 0x4000,
+enum {
+    O_READ = FL_FLAG(file_flags, O_RDONLY), O_WRITE = FL_FLAG(file_flags, O_WRONLY), O_MAKE = FL_FLAG(file_flags, O_CREAT),
+    O_TEMPORARY = FL_FLAG(file_flags, O_TMPFILE), O_MADE = FL_FLAG(file_flags, O_F_CREATED),
     EXECUTABLE = 0111,
 };
 

@@ -31,13 +31,15 @@ static const char *const kind_names[FL_T_COUNT] = {
 
 /* ---- flags ---- */
 
-#define F(name, value) {name, value},
+#define F(table, name, value) {#name, value},
+#define F_AGAIN F
 #define FLAG_TABLE(name, entries) static const struct fl_flag flags_##name[] = {entries};
 #define DYN_TABLE(name, entries)
 #include "flags.def"
 #undef FLAG_TABLE
 #undef DYN_TABLE
 #undef F
+#undef F_AGAIN
 
 #define D(type, format) {FL_T_##type, FL_FMT_##format},
 #define FLAG_TABLE(name, entries)

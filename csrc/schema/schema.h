@@ -69,6 +69,20 @@ enum fl_flag_table {
     FL_FLAGS_COUNT
 };
 
+/* FL_FLAG(file_flags, O_DIRECTORY): the value of a name in a table, checked by the compiler. */
+enum {
+#define F(table, name, value) FL_FLAG_##table##_##name = value,
+#define F_AGAIN(table, name, value)
+#define FLAG_TABLE(name, ...) __VA_ARGS__
+#define DYN_TABLE(name, ...)
+#include "flags.def"
+#undef F
+#undef F_AGAIN
+#undef FLAG_TABLE
+#undef DYN_TABLE
+};
+#define FL_FLAG(table, name) FL_FLAG_##table##_##name
+
 enum fl_dyn_table {
     FL_DYN_NONE,
 #define FLAG_TABLE(name, ...)

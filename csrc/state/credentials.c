@@ -6,9 +6,9 @@
 #include "transitions.h"
 
 #define ALL_CAPABILITIES ((1ull << 41) - 1)     /* CAP_CHOWN, 0, to CAP_CHECKPOINT_RESTORE, 40 */
-#define PR_SET_CHILD_SUBREAPER 36u              /* prctl_options */
-#define PR_GET_CHILD_SUBREAPER 37u
-#define RLIMIT_NOFILE 7u                        /* rlimit_resources */
+#define PR_SET_CHILD_SUBREAPER ((uint32_t)FL_FLAG(prctl_options, PR_SET_CHILD_SUBREAPER))
+#define PR_GET_CHILD_SUBREAPER ((uint32_t)FL_FLAG(prctl_options, PR_GET_CHILD_SUBREAPER))
+#define RLIMIT_NOFILE ((uint32_t)FL_FLAG(rlimit_resources, RLIMIT_NOFILE))
 
 /* The working directory is the process's: the leader keeps it. */
 static void change_directory(struct fl_state *state, const char *path, uint32_t len)

@@ -7,15 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define F_DUPFD 1u              /* fcntl_commands */
-#define F_SETFD 3u
-#define F_DUPFD_CLOEXEC 26u
+#define F_DUPFD ((uint32_t)FL_FLAG(fcntl_commands, F_DUPFD))
+#define F_SETFD ((uint32_t)FL_FLAG(fcntl_commands, F_SETFD))
+#define F_DUPFD_CLOEXEC ((uint32_t)FL_FLAG(fcntl_commands, F_DUPFD_CLOEXEC))
 #define FD_CLOEXEC 1u           /* the argument of F_SETFD */
-#define CLOSE_RANGE_CLOEXEC 4u  /* close_range_flags */
-#define CREAT_UPPER_LAYER 1u    /* creat_flags */
-#define CREAT_LOWER_LAYER 2u
-#define EPOLL_CLOEXEC 1u        /* epoll_create1_flags */
-#define MFD_CLOEXEC 1u          /* memfd_create_flags */
+#define CLOSE_RANGE_CLOEXEC ((uint32_t)FL_FLAG(close_range_flags, CLOSE_RANGE_CLOEXEC))
+#define CREAT_UPPER_LAYER ((uint32_t)FL_FLAG(creat_flags, FD_UPPER_LAYER_CREAT))
+#define CREAT_LOWER_LAYER ((uint32_t)FL_FLAG(creat_flags, FD_LOWER_LAYER_CREAT))
+#define EPOLL_CLOEXEC ((uint32_t)FL_FLAG(epoll_create1_flags, EPOLL_CLOEXEC))
+#define MFD_CLOEXEC ((uint32_t)FL_FLAG(memfd_create_flags, MFD_CLOEXEC))
 #define UNKNOWN_PATH "<UNKNOWN>"
 
 /* Enter events of calls whose arguments another thread may rewrite: kept for the exit. */

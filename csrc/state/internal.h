@@ -26,17 +26,17 @@
 #define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
 #define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
 
-#define FL_O_DIRECTORY 0x400u           /* of flags.def */
-#define FL_O_CLOEXEC 0x1000u
-#define FL_O_F_CREATED 0x4000u
-#define FL_O_UPPER_LAYER 0x8000u
-#define FL_O_LOWER_LAYER 0x10000u
+#define FL_O_DIRECTORY ((uint32_t)FL_FLAG(file_flags, O_DIRECTORY))
+#define FL_O_CLOEXEC ((uint32_t)FL_FLAG(file_flags, O_CLOEXEC))
+#define FL_O_F_CREATED ((uint32_t)FL_FLAG(file_flags, O_F_CREATED))
+#define FL_O_UPPER_LAYER ((uint32_t)FL_FLAG(file_flags, FD_UPPER_LAYER))
+#define FL_O_LOWER_LAYER ((uint32_t)FL_FLAG(file_flags, FD_LOWER_LAYER))
 #define FL_AT_FDCWD (-100)
 
-#define FL_AF_UNIX 1
-#define FL_AF_INET 2
-#define FL_AF_INET6 10
-#define FL_AF_NETLINK 16
+#define FL_AF_UNIX ((uint32_t)FL_FLAG(socket_families, AF_UNIX))
+#define FL_AF_INET ((uint32_t)FL_FLAG(socket_families, AF_INET))
+#define FL_AF_INET6 ((uint32_t)FL_FLAG(socket_families, AF_INET6))
+#define FL_AF_NETLINK ((uint32_t)FL_FLAG(socket_families, AF_NETLINK))
 
 struct fl_fds {
     struct fl_fd **slots;       /* open addressing by number, so that small numbers lie at their own place; NULL while empty */

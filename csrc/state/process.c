@@ -15,11 +15,11 @@ _Static_assert(EXEC(exe) == FL_P(EXECVEAT_X, exe) && EXEC(env) == FL_P(EXECVEAT_
 
 #define CLONE_STALE_NS (2 * FL_NS_PER_S)        /* an entry that is older belongs to a thread whose exit was missed */
 
-#define EXE_WRITABLE 0x1u       /* execve_flags */
-#define EXE_UPPER_LAYER 0x2u
-#define EXE_FROM_MEMFD 0x4u
-#define EXE_LOWER_LAYER 0x8u
-#define AT_EMPTY_PATH 0x1u      /* execveat_flags */
+#define EXE_WRITABLE ((uint32_t)FL_FLAG(execve_flags, EXE_WRITABLE))
+#define EXE_UPPER_LAYER ((uint32_t)FL_FLAG(execve_flags, EXE_UPPER_LAYER))
+#define EXE_FROM_MEMFD ((uint32_t)FL_FLAG(execve_flags, EXE_FROM_MEMFD))
+#define EXE_LOWER_LAYER ((uint32_t)FL_FLAG(execve_flags, EXE_LOWER_LAYER))
+#define AT_EMPTY_PATH ((uint32_t)FL_FLAG(execveat_flags, AT_EMPTY_PATH))
 
 /* Sets a text from a parameter, unless this is empty. */
 static void set_param(struct fl_state *state, struct fl_str **at, const struct fl_event *ev, unsigned i)

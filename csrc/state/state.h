@@ -12,17 +12,17 @@
 #include "../source/record.h"
 #include "../source/scap.h"
 
-/* Bits of fl_thread.flags that aren't clone flags (schema numbers, F2). */
-#define FL_CLONE_FILES 0x1u
-#define FL_CLONE_NEWPID 0x40u
-#define FL_CLONE_PARENT 0x100u
-#define FL_CLONE_THREAD 0x2000u
-#define FL_CLONE_INVERTED 0x10000u
-#define FL_CLONE_NEWUSER 0x100000u
-#define FL_CLONE_VFORK 0x8000000u
-#define FL_CHILD_IN_PIDNS 0x20000000u
-#define FL_THREAD_NAME_CHANGED 0x20000u
-#define FL_THREAD_CLOSED 0x40000u
+/* Bits of fl_thread.flags: clone flags, and ours, which share them (F2). */
+#define FL_CLONE_FILES ((uint32_t)FL_FLAG(clone_flags, CLONE_FILES))
+#define FL_CLONE_NEWPID ((uint32_t)FL_FLAG(clone_flags, CLONE_NEWPID))
+#define FL_CLONE_PARENT ((uint32_t)FL_FLAG(clone_flags, CLONE_PARENT))
+#define FL_CLONE_THREAD ((uint32_t)FL_FLAG(clone_flags, CLONE_THREAD))
+#define FL_CLONE_INVERTED ((uint32_t)FL_FLAG(clone_flags, CLONE_INVERTED))
+#define FL_CLONE_NEWUSER ((uint32_t)FL_FLAG(clone_flags, CLONE_NEWUSER))
+#define FL_CLONE_VFORK ((uint32_t)FL_FLAG(clone_flags, CLONE_VFORK))
+#define FL_CHILD_IN_PIDNS ((uint32_t)FL_FLAG(clone_flags, CLONE_CHILD_IN_PIDNS))
+#define FL_THREAD_NAME_CHANGED ((uint32_t)FL_FLAG(clone_flags, NAME_CHANGED))
+#define FL_THREAD_CLOSED ((uint32_t)FL_FLAG(clone_flags, CLOSED))
 #define FL_THREAD_ACTIVE (1u << 19)
 #define FL_THREAD_PIPE_SRC (1u << 21)
 #define FL_THREAD_PIPE_DST (1u << 22)
