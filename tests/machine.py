@@ -7,7 +7,7 @@ from falcolib import schema
 from falcolib._native import check, lib
 from falcolib.batch import read_matches, write_value
 from falcolib.compiler import Program, compile_rules
-from falcolib.engine import _Core
+from falcolib.core import Core
 from falcolib.errors import Location
 from falcolib.rules.ast import (
     Check,
@@ -80,7 +80,7 @@ class Machine:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.core = _Core("all", 0, 0)
+        self.core = Core("all", 0, 0)
         self.core.set_program(program)
 
     def run(self, values: Mapping[str, object], event: str = "OPENAT_2_X") -> list[str]:

@@ -35,7 +35,8 @@ BOMB = "- &a0 [x, x]\n" + "".join(f"- &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n"
 
 @pytest.mark.parametrize(("text", "what"), [
     (BOMB, "aliases stand for more than"),
-    ("[" * 100_000, "more than 100 nested"),
+    ("[" * 500, "more than 100 nested"),
+    ("[" * 100_000, "nest"),                    # newer libyaml has a limit of its own, and looks that far ahead
     ("{a: " * 100_000, "more than 100 nested"),
     ("- " * 100_000, "more than 100 nested"),
     (DOUBLING_MACROS + rule("m59"), "too large once its macros are put in"),

@@ -10,12 +10,13 @@
 
 from .alert import Alert, AlertFormat, Priority
 from .compiler import Program, compile_rules
-from .engine import Engine, Stats
+from .engine import Engine
 from .errors import CaptureError, FalcolibError, Location, ProgramError, RuleError, StaleEventError
 from .event import Event
 from .rules import RuleSet, validate, validate_text
 from .schema import FieldError
 from .sources import Capture, Source
+from .stats import Stats
 
 __version__ = "0.1.0"
 

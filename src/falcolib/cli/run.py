@@ -19,10 +19,12 @@ from typing import Any
 import click
 
 from ..alert import AlertFormat, Priority
-from ..engine import Engine, Matching, Stats
+from ..core import Matching
+from ..engine import Engine
 from ..errors import FalcolibError
 from ..rules import RuleSet
 from ..sources import Capture
+from ..stats import Stats
 from .terminal import AlertWriter, log
 
 

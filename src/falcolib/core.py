@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One host of the C core: its state, the program it runs, and the calls into it that run without Python's lock."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time as clock
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from . import regex, render, schema
+from ._native import check, error_text, ffi, lib
+from .batch import read_value, write_value
+from .compiler import Program
+from .event import Event, FieldValue
+from .stats import COUNTERS, Stats
+
+Matching: TypeAlias = Literal["first", "all"]
+
+
+class Callback:
+    """What the core's callback needs. The core holds it, and it doesn't hold the core: so an engine's memory is free at once."""
+
+    def __init__(self) -> None:
+        self.patterns: list[Any] = []
+        self.failure: BaseException | None = None
+
+
+class Core:
+    """One fl_engine, and what it must keep alive.
+
+    It is in one call at a time: a second, from another thread, is a RuntimeError. Only stats() may be called beside the others; `_renewing`
+    keeps it out of the moment in which the reader is replaced. It is reentrant for signal handlers that ask for stats().
+    """
+
+    def __init__(self, matching: Matching, threads: int, fds: int) -> None:
+        self._callback = Callback()
+        self._callback_handle = ffi.new_handle(self._callback)
+        self._busy = threading.Lock()
+        self._renewing = threading.RLock()
+        self.error = error_text()
+        self.program: Program
+        self.amid = False          # matches of the last event are still to come
+        self.serial = 0             # of the current event: one that holds another is stale
+        # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
+        name = ffi.new("char[]", os.fsencode(os.environ.get("FALCO_HOSTNAME", "")))
+        options = ffi.new("fl_engine_options *", {"threads": threads, "fds": fds, "match_all": matching == "all", "hostname": name})
+        handle = lib.fl_engine_new(options, lib.falcolib_regex, self._callback_handle, self.error)
+        if handle == ffi.NULL:
+            check(self.error.code, self.error)
+        self.handle = ffi.gc(handle, lib.fl_engine_free)
+
+    def _call(self, function: Any, *arguments: Any) -> int:
+        """Calls the core, without Python's lock."""
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("this engine is at work in another thread: use an engine for each, they can share a Program")
+        try:
+            code: int = function(self.handle, *arguments)
+        finally:
+            self._busy.release()
+        if code < 0 and self._callback.failure is not None:
+            failure, self._callback.failure = self._callback.failure, None
+            raise failure
+        return check(code, self.error)
+
+    def use(self, program: Program) -> None:
+        """Runs this program from now on; once the last event's matches are out."""
+        if getattr(self, "program", None) is not program and not self.amid:
+            self.set_program(program)
+
+    def set_program(self, program: Program) -> None:
+        patterns = [regex.compile_pattern(p) for p in program.patterns]
+        self._call(lib.fl_engine_set_program, program.handle, self.error)
+        self.program, self._callback.patterns = program, patterns
+
+    def rewind(self) -> None:
+        self.amid = False
+        with self._renewing:
+            self._call(lib.fl_engine_rewind)
+
+    def push(self, chunk: bytes | memoryview) -> None:
+        try:
+            data = ffi.from_buffer(chunk)
+        except TypeError:
+            raise TypeError(f"the chunks of a source are bytes, not {type(chunk).__name__}") from None
+        self._call(lib.fl_engine_push, data, len(data))
+
+    def run(self) -> bool:
+        """True: the batch is full, and there may be more."""
+        code = self._call(lib.fl_engine_run, self.error)
+        self.amid = code == 2
+        return code > 0
+
+    def step(self) -> bool:
+        self.serial += 1
+        return self._call(lib.fl_engine_step, self.error) == 1
+
+    def finish(self) -> None:
+        self._call(lib.fl_engine_finish, self.error)
+
+    def stats(self) -> Stats:
+        with self._renewing:
+            now = lib.fl_engine_get_stats(self.handle)
+        return Stats(**{name: getattr(now, name) for name in COUNTERS}, last_time=now.last_ts)
+
+    def take_batch(self) -> bytes:
+        size, matches = ffi.new("size_t *"), ffi.new("uint32_t *")
+        data = lib.fl_engine_batch(self.handle, size, matches)
+        batch = bytes(ffi.buffer(data, size[0])) if size[0] else b""
+        lib.fl_engine_batch_clear(self.handle)
+        return batch
+
+    def current(self) -> Event:
+        now = ffi.new("fl_event_now *")
+        check(lib.fl_engine_current(self.handle, now))
+        serial = self.serial
+
+        def fetch(event: Event, name: str) -> FieldValue:
+            info, argument = schema.require_field(name)
+            if serial != self.serial:
+                event._fetch = None
+                return event[name]
+            argument = info.printed(argument)
+            index = argument.index if argument else None
+            key = argument.text.encode() if argument and ("KEY" in info.argument or argument.dotted) and index is None else None
+            c_key = ffi.NULL if key is None else ffi.new("char[]", key)
+            self._call(lib.fl_engine_get, info.id, index is not None, index or 0, c_key)
+            value, _ = read_value(self.take_batch(), 0)
+            return render.native(info, value, event.time)
+
+        return Event(num=now.num, time=now.ts, tid=now.tid, type_id=now.type, cpu=now.cpu, record=bytes(ffi.buffer(now.record, now.size)),
+                     fields={}, fetch=fetch)
+
+    def match(self, event: Mapping[str, object], number: int) -> None:
+        """Runs the program on an event given as a dict."""
+        self.serial += 1            # of a capture no event is current any more
+        if not isinstance(event, Mapping):
+            raise TypeError(f"event {number}: expected a dict of fields, got {type(event).__name__}")
+        try:
+            self._match(event, number)
+        except (schema.FieldError, TypeError, ValueError) as e:
+            e.args = (f"event {number}: {e}",)
+            raise
+
+    def _match(self, event: Mapping[str, object], number: int) -> None:
+        type_ = event.get("evt.type")
+        if not isinstance(type_, str):
+            raise ValueError('"evt.type" is missing: a dict event names its type, such as "openat"')
+        for name in event:
+            if not isinstance(name, str):
+                raise TypeError(f"a field is named by a str, not {name!r}")
+            schema.require_field(name)
+        given = {**_IMPLIED, "evt.num": number, **event}
+        values = b"".join([write_value(slot, given.get(name)) for name, slot in self.program.named_slots])
+        num, when = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
+        if not isinstance(num, int) or not isinstance(when, int):
+            raise TypeError("evt.num and evt.rawtime are ints")
+        if not (0 <= num < 1 << 64 and 0 <= when < 1 << 64):
+            raise ValueError("evt.num and evt.rawtime have 64 bits and no sign")
+        for type_id in schema.current_event_ids(type_):
+            self._call(lib.fl_engine_match_values, type_id, num, when, values, len(values), self.error)
+
+
+#: What every event of the system-call source has.
+_IMPLIED: dict[str, object] = {"evt.source": "syscall", "evt.is_async": False}
+
+
+@ffi.def_extern(error=-1)                # type: ignore[untyped-decorator]
+def falcolib_regex(handle: Any, pattern: int, subject: Any, size: int) -> int:
+    """Called by the VM for a regular expression: the one callback from the loop into Python."""
+    callback: Callback = ffi.from_handle(handle)
+    try:
+        return int(regex.full_match(callback.patterns[pattern], bytes(ffi.buffer(subject, size)) if size else b""))
+    except BaseException as e:           # told to the caller of the run, which is further down this stack
+        callback.failure = e
+        return -1
