@@ -142,7 +142,7 @@ class Engine:
     def _run_events(self, source: Source) -> Iterator[Event]:
         run = self._begin()
         core = self._cores[0]
-        core.rewind()
+        _open(source, core)
         try:
             with self._chunks(source) as chunks:
                 for chunk in chunks:
@@ -172,7 +172,7 @@ class Engine:
             self._past = functools.reduce(Stats.plus, (core.stats() for core in others), self._past)
 
     def _run_source(self, run: int, core: Core, source: Source) -> Iterator[Alert]:
-        core.rewind()
+        _open(source, core)
         with self._chunks(source) as chunks:
             for chunk in chunks:
                 self._go_on(run)
@@ -222,6 +222,15 @@ class Engine:
             self._reading.remove(source)
             close = getattr(chunks, "close", source.close)      # a generator ends its own pass, where others may go on
             close()
+
+
+def _open(source: Source, core: Core) -> None:
+    """Makes a core ready for a source: the source does it itself, if it has open_on(); else a capture begins."""
+    open_on = getattr(source, "open_on", None)
+    if open_on is None:
+        core.rewind()
+    else:
+        open_on(core)
 
 
 def _sources(events: object) -> list[Source] | None:

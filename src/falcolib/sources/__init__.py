@@ -13,7 +13,11 @@ __all__ = ["Capture", "Source"]
 
 @runtime_checkable
 class Source(Protocol):
-    """What Engine.run() and Engine.events() read: any object with these four; a class that derives from Source needs only chunks()."""
+    """What Engine.run() and Engine.events() read: any object with these four; a class that derives from Source needs only chunks().
+
+    A source that doesn't deliver the bytes of a capture has a fifth, ``open_on(core)``: called at the beginning of a run, it opens what
+    it reads on the core, and each of its chunks, which may be empty, lets the core read from there. Without it, a capture begins.
+    """
 
     @property
     def name(self) -> str:
