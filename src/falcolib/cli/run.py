@@ -4,90 +4,25 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import click
 
-from ..alert import AlertFormat, Priority
-from ..core import Matching
+from ..alert import Priority
 from ..engine import Engine
 from ..errors import FalcolibError
 from ..rules import RuleSet
+from ..settings import read_settings
 from ..sources import Capture
 from ..stats import Stats
 from .terminal import AlertWriter, log
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What -o sets; names, values and defaults of falco.yaml (spec: engine.md D1)."""
-
-    json_output: bool = False
-    rule_matching: Matching = "first"
-    priority: Priority = Priority.DEBUG
-    format: AlertFormat = field(default_factory=AlertFormat)
-
-
-def _bool(text: str) -> bool:
-    if text.lower() in ("true", "yes", "on"):
-        return True
-    if text.lower() in ("false", "no", "off"):
-        return False
-    raise ValueError("expected true or false")
-
-
-def _matching(text: str) -> Matching:
-    if text == "first":
-        return "first"
-    if text == "all":
-        return "all"
-    raise ValueError("expected first or all")
-
-
-def _priority(text: str) -> Priority:
-    name = {"INFO": "INFORMATIONAL"}.get(text.upper(), text.upper())
-    if name not in Priority.__members__:
-        raise ValueError("expected one of " + ", ".join(str(p).lower() for p in Priority))
-    return Priority[name]
-
-
-#: Keys of -o that Settings has itself; the others are AlertFormat's switches.
-KEYS: dict[str, Callable[[str], Any]] = {"json_output": _bool, "rule_matching": _matching, "priority": _priority}
-FORMAT_KEYS = [name for name in AlertFormat.__dataclass_fields__ if name != "hostname"]
-
-
-def read_settings(options: tuple[str, ...]) -> Settings:
-    """Settings from ``key=value`` texts, in order.
-
-    Raises click.UsageError for an unknown key or a value that doesn't fit.
-    """
-    settings = Settings()
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise click.UsageError(f"-o {option}: expected key=value")
-        try:
-            if key in KEYS:
-                settings = replace(settings, **{key: KEYS[key](value)})
-            elif key in FORMAT_KEYS:
-                switch: dict[str, Any] = {key: _bool(value)}
-                settings = replace(settings, format=replace(settings.format, **switch))
-            else:
-                near = difflib.get_close_matches(key, [*KEYS, *FORMAT_KEYS], 1)
-                raise click.UsageError(f"-o {option}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        except ValueError as e:
-            raise click.UsageError(f"-o {option}: {e}") from None
-    return settings
 
 
 def default_rules() -> str:
@@ -122,7 +57,10 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
 
     The environment's FALCO_HOSTNAME is the host name in alerts, TZ the time zone of their times.
     """
-    settings = read_settings(options)
+    try:
+        settings = read_settings(options)
+    except ValueError as e:
+        raise click.UsageError(str(e)) from None
     if len(captures) > 1:
         raise click.UsageError("--capture: only one capture can be replayed at a time")
     started = time.monotonic()
