@@ -18,6 +18,7 @@ COMMANDS = {
     "run": ("run", "run_command"),
     "validate": ("rulefiles", "validate_command"),
     "describe": ("rulefiles", "describe_command"),
+    "test": ("testing", "test_command"),
     "events": ("catalogue", "events_command"),
     "fields": ("catalogue", "fields_command"),
 }
