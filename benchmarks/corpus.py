@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is measured: captures, and sets of rules of several sizes.
 
-Two constructions make ten times the rules. ``appended``: nine copies of each rule, renamed, with ``and proc.name != variantN`` behind the
-condition, as Falco was measured. ``inside``: nine copies, in each of which one literal somewhere in the condition, macros put in, is another.
+Two constructions make ten times the rules. ``appended``: nine copies of each rule, renamed, with ``and proc.name != variantN`` behind
+the condition, as Falco was measured. ``inside``: nine copies, in each of which one literal somewhere in the condition, macros put in, is
+another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share. Tests that need data from outside the repository are marked, and skipped by name where it is missing."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
 import hypothesis
 import pytest
@@ -15,6 +18,8 @@ CONFORMANCE = ROOT / os.environ.get("CONFORMANCE", "../shared/conformance")
 SPEC = ROOT / os.environ.get("SPEC", "../shared/spec")
 
 os.environ.pop("PYTHONUNBUFFERED", None)    # commands are tested as users run them
+os.environ["FALCOLIB_CACHE"] = tempfile.mkdtemp(prefix="falcolib-cache-")       # not the user's
+atexit.register(shutil.rmtree, os.environ["FALCOLIB_CACHE"], ignore_errors=True)
 
 hypothesis.settings.register_profile("falcolib", deadline=None, derandomize=True,
                                      max_examples=30 if os.environ.get("FALCOLIB_SANITIZED") else 100)

@@ -8,15 +8,22 @@
         print(alert)
 """
 
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy
 from .alert import Alert, AlertFormat, Priority
 from .compiler import Program, compile_rules
 from .engine import Engine
 from .errors import CaptureError, FalcolibError, Location, ProgramError, RuleError, StaleEventError
 from .event import Event
-from .rules import RuleSet, validate, validate_text
 from .schema import FieldError
 from .sources import Capture, Source
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from .cache import load_program
+    from .rules import RuleSet
+    from .rules.validate import validate, validate_text
 
 __version__ = "0.1.0"
 
@@ -40,6 +47,9 @@ __all__ = [
     "Stats",
     "__version__",
     "compile_rules",
+    "load_program",
     "validate",
     "validate_text",
 ]
+__getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
+                                      ".cache": ["load_program"]})

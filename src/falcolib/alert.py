@@ -14,7 +14,7 @@ from . import render
 from .batch import Match
 from .compiler import Program
 from .event import Event, FieldValue
-from .rules.ast import FieldSlot, OutputToken, RuleHead
+from .rules.ast import FieldSlot, OutputToken, RuleHead, nested_fields
 from .schema import FieldInfo
 
 
@@ -211,32 +211,13 @@ def _layout(program: Program, rule: int) -> dict[str, tuple[int, FieldInfo]]:
     """Where a rule's tokens, and the fields inside their transformers, are among the values of its matches."""
     at = {program.slots[slot]: n for n, slot in enumerate(program.outputs[rule])}
     layout: dict[str, tuple[int, FieldInfo]] = {}
-    parts = [*program.rules[rule].output, *(part for _, extra in program.rules[rule].extra_fields for part in extra)]
-    tokens = [part for part in parts if isinstance(part, OutputToken)]
+    tokens = list(program.rules[rule].tokens())
     for token in tokens:
         layout[token.text] = (at[token.slot], slot_info(token.slot))
     for token in tokens:
         for slot in nested_fields(token):
             layout.setdefault(str(slot), (at[slot], slot.info))
     return layout
-
-
-def nested_fields(token: OutputToken) -> list[FieldSlot]:
-    """The fields inside a token's transformers."""
-    found: list[FieldSlot] = []
-
-    def walk(x: object) -> None:
-        if isinstance(x, FieldSlot):
-            found.append(x)
-        elif isinstance(x, tuple):
-            for item in x:
-                walk(item)
-        elif hasattr(x, "inputs"):
-            walk(x.inputs)
-
-    if not isinstance(token.slot, FieldSlot):
-        walk(token.slot)
-    return found
 
 
 def slot_info(slot: object) -> FieldInfo:

@@ -10,7 +10,7 @@ import heapq
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .alert import Alert, AlertFormat
 from .batch import read_matches
@@ -18,9 +18,11 @@ from .compiler import Program, compile_rules
 from .core import Core, Matching
 from .errors import FalcolibError
 from .event import Event
-from .rules import RuleSet
 from .sources import Source
 from .stats import Stats
+
+if TYPE_CHECKING:
+    from .rules import RuleSet
 
 #: What run() takes: a source of records, events as dicts, or several sources.
 Events: TypeAlias = Source | Iterable[Mapping[str, object]] | Sequence[Source]
@@ -67,7 +69,7 @@ class Engine:
         self._alerts: dict[str, int] = {}
         self._given = 0                     # events given as dicts
         self._past = Stats()                # of cores that are gone
-        self.replace(RuleSet() if rules is None else rules)
+        self.replace(compile_rules(()) if rules is None else rules)
         self._cores = [Core(matching, threads, fds)]
 
     def __repr__(self) -> str:
@@ -83,9 +85,7 @@ class Engine:
 
         May be called from any thread. If the rules can't be used, an exception tells why and nothing changes: ProgramError.
         """
-        if not isinstance(rules, RuleSet | Program):
-            raise TypeError(f"an engine takes a RuleSet or a Program, not {type(rules).__name__}; RuleSet.load(path) reads a file")
-        program = rules if isinstance(rules, Program) else compile_rules(rules.rules)
+        program = rules if isinstance(rules, Program) else _compiled(rules)
         program.check()
         self._program = program
 
@@ -231,6 +231,14 @@ def _open(source: Source, core: Core) -> None:
         core.rewind()
     else:
         open_on(core)
+
+
+def _compiled(rules: object) -> Program:
+    from .rules.ruleset import RuleSet
+
+    if not isinstance(rules, RuleSet):
+        raise TypeError(f"an engine takes a RuleSet or a Program, not {type(rules).__name__}; RuleSet.load(path) reads a file")
+    return compile_rules(rules.rules)
 
 
 def _sources(events: object) -> list[Source] | None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import re2
-
 from .errors import RuleError
 
 
 @functools.cache
 def _options() -> Any:
+    import re2  # a millisecond of start-up that most rules have no use for
+
     options = re2.Options()
     options.posix_syntax = True
     options.longest_match = True
@@ -27,6 +27,8 @@ def compile_pattern(pattern: str) -> Any:
 
     Raises RuleError, with RE2's reason, if the pattern is wrong.
     """
+    import re2
+
     try:
         return re2.compile(pattern, _options())
     except re2.error as e:

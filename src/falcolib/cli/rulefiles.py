@@ -11,8 +11,9 @@ import click
 from ..alert import Priority
 from ..compiler import compile_rules
 from ..rules import RuleSet
+from ..rules.files import given_files
 from ..rules.report import load_results
-from ..rules.ruleset import given_files, load_all
+from ..rules.ruleset import load_all
 from .run import default_rules
 
 

@@ -9,16 +9,15 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from types import FrameType
 
 import click
 
 from ..alert import Priority
+from ..cache import load_program
 from ..engine import Engine
 from ..errors import FalcolibError
-from ..rules import RuleSet
 from ..settings import read_settings
 from ..sources import Capture
 from ..stats import Stats
@@ -27,6 +26,8 @@ from .terminal import AlertWriter, log
 
 def default_rules() -> str:
     """The path of the rules that come with falcolib: in the package; of an editable installation, in its source tree."""
+    from importlib import resources  # costs as much as reading cached rules
+
     packaged = Path(str(resources.files("falcolib"))) / "data" / "falcolib_rules.yaml"
     return str(packaged if packaged.is_file() else Path(__file__).parents[3] / "rules" / "falcolib_rules.yaml")
 
@@ -38,7 +39,9 @@ def default_rules() -> str:
 @click.option("--capture", "captures", required=True, multiple=True, metavar="FILE.scap",
               help="The capture to replay, plain or gzip; - for standard input.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting of falco.yaml, see above. May be repeated.")
-def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tuple[str, ...]) -> None:
+@click.option("--cache/--no-cache", default=True,
+              help="Whether to take compiled rules from the cache and keep them there: FALCOLIB_CACHE, else ~/.cache/falcolib.")
+def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tuple[str, ...], cache: bool) -> None:
     """Match events against rules and print alerts.
 
     Alerts go to stdout, everything else to stderr. SIGINT and SIGTERM end the run cleanly: what was found is printed, then the statistics,
@@ -67,14 +70,13 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
     with stop_on_signals() as stopper:
         writer = AlertWriter()
         gc.disable()                # what loading makes stays to the end: looking through it for garbage costs a quarter of the start-up
-        ruleset = RuleSet.load(*(rules or (default_rules(),)))
-        for warning in ruleset.warnings:
+        loaded = load_program(*(rules or (default_rules(),)), priority=settings.priority, cache=cache)
+        for warning in loaded.warnings:
             log(f"Warning: {warning}")
-        ruleset = ruleset.select(priority=settings.priority)
-        engine = Engine(ruleset, matching=settings.rule_matching, format=settings.format)
+        engine = Engine(loaded.program, matching=settings.rule_matching, format=settings.format)
         gc.freeze()
         gc.enable()
-        count = sum(rule.enabled for rule in ruleset.rules)
+        count = sum(rule.enabled for rule in loaded.program.rules)
         if not count:
             log("Warning: no rule is enabled: nothing can be found")
         source = Capture(captures[0])

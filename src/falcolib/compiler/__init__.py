@@ -2,21 +2,19 @@
 """The compiler: checked rules to a program of the filter machine.
 
 share makes one graph of all conditions; fold takes out of it what the type of an event decides; plan orders what is left as a tree of
-gates; emit writes the instructions, and tables the bytes. disasm shows them.
+gates; emit writes the instructions, and tables the bytes. disasm shows them. Who has a program already needs none of them: they are
+imported when something is compiled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from .. import schema
-from ..rules.ast import CheckedRule, OutputToken
-from .emit import Emitter
-from .fold import Folder, Known
-from .plan import Estimates, Step, gate_tree, in_order
 from .program import Program
-from .share import FALSE, Graph, NodeId
-from .tables import Instruction, Tables
+
+if TYPE_CHECKING:
+    from ..rules.ast import CheckedRule
 
 __all__ = ["Program", "compile_rules"]
 
@@ -26,46 +24,6 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
 
     optimise: off, each rule is tested by itself and as it is written; this changes nothing but the cost.
     """
-    rules = tuple(rules)
-    graph = Graph(merge=optimise)
-    tables = Tables()
-    estimates = Estimates(graph) if optimise else None
-    emitter = Emitter(graph, tables, estimates)
-    conditions = [graph.add(rule.condition) if rule.enabled else FALSE for rule in rules]
-    sections: dict[tuple[tuple[int, NodeId], ...], int] = {}
-    ranges: list[tuple[int, int]] = []
-    folders: dict[Known, Folder] = {}
-    types = [0] * len(schema.EVENTS)
-    for event in schema.EVENTS:
-        waiting = [(number, conditions[number]) for number, rule in enumerate(rules) if rule.enabled and event.id in rule.events]
-        if not waiting or not schema.seen_by_rules(event):
-            continue
-        if optimise:
-            known = Known.of(event)
-            folder = folders.setdefault(known, Folder(graph, known))
-            waiting = [(number, folder.fold(node)) for number, node in waiting]
-        waiting = [(number, node) for number, node in waiting if node != FALSE]
-        if not waiting:
-            continue
-        key = tuple(waiting)
-        if key not in sections:
-            steps: list[Step] = gate_tree(graph, estimates, waiting) if estimates else in_order(graph, waiting)
-            ranges.append(emitter.section(steps))
-            sections[key] = len(ranges)
-        types[event.id] = sections[key]
-    outputs = tuple(_captured(rule, tables) if rule.enabled else () for rule in rules)
-    code = [_remembering_behind(len(emitter.gates), instruction) for instruction in emitter.code]
-    program = tables.program(code, emitter.gates, emitter.memos, ranges, types, outputs)
-    return Program(program, tuple(rule.head for rule in rules), tuple(tables.slots), outputs, tuple(tables.patterns))
+    from . import compile
 
-
-def _captured(rule: CheckedRule, tables: Tables) -> tuple[int, ...]:
-    """The slots of a rule's output and of the fields that are added to it."""
-    parts = [*rule.output, *(part for _, output in rule.extra_fields for part in output)]
-    return tuple(dict.fromkeys(tables.slot(part.slot) for part in parts if isinstance(part, OutputToken)))
-
-
-def _remembering_behind(gates: int, instruction: Instruction) -> Instruction:
-    """The outcomes of gates come first among those that are remembered."""
-    *rest, memo = instruction
-    return (*rest, memo + gates if memo else 0)  # type: ignore[return-value]
+    return compile.compile_rules(rules, optimise=optimise)

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from .. import schema
 from .emit import ALL, ANY, IF, MODIFIERS, OTHER
-from .tables import FORMS, HEADER, INPUT, INSTR, LIST_ROW, RANGE, SLOT, VALUE, opcodes
+from .tables import FORMS, HEADER, INSTR, LIST_ROW, RANGE, ROW_SIZES, VALUE, opcodes
 
 if TYPE_CHECKING:
     from .program import Program
 
-_ROW_SIZES = (VALUE.size, LIST_ROW.size, INPUT.size, SLOT.size, 0, 0, INSTR.size, RANGE.size, RANGE.size, 2, RANGE.size, 2, 1)
 _VALUES, _LISTS, _INPUTS, _SLOTS, _PATTERNS, _MEMOS, _CODE, _GATES, _SECTIONS, _TYPES, _RULES, _OUTPUTS, _TEXT = range(13)
 _FORM_NAMES = {number: name.lower() for name, number in FORMS.items()}
 
@@ -32,7 +31,7 @@ class _Listing:
         self._rows = HEADER.unpack_from(program.code)[5:18]
         self._tables: list[bytes] = []
         at = HEADER.size
-        for rows, size in zip(self._rows, _ROW_SIZES, strict=True):
+        for rows, size in zip(self._rows, ROW_SIZES, strict=True):
             self._tables.append(program.code[at : at + rows * size])
             at += rows * size + -(rows * size) % 8
 

@@ -26,6 +26,9 @@ VALUE, LIST_ROW, INPUT = struct.Struct("<B3xIQ"), struct.Struct("<IIB7x"), struc
 SLOT, RANGE = struct.Struct("<BBHHBBqIIII"), struct.Struct("<II")
 INSTR = struct.Struct("<BBHIII")
 
+#: Bytes of a row, by table.
+ROW_SIZES = (VALUE.size, LIST_ROW.size, INPUT.size, SLOT.size, 0, 0, INSTR.size, RANGE.size, RANGE.size, 2, RANGE.size, 2, 1)
+
 #: op, flags, slot, operand, target, memo (csrc/vm/format.h)
 Instruction = tuple[int, int, int, int, int, int]
 
@@ -146,6 +149,55 @@ def counts(code: bytes) -> tuple[int, int, int]:
     """How many slots, patterns and rules a program has."""
     rows = HEADER.unpack_from(code)[5:]
     return rows[3], rows[4], rows[10]
+
+
+def captured(code: bytes, slots: int) -> tuple[tuple[int, ...], ...]:
+    """By rule, the slots that an alert captures.
+
+    Raises struct.error or IndexError for what is no program.
+    """
+    at, rows = _places(code)
+    flat = struct.unpack_from(f"<{rows[11]}H", code, at[11])
+    if any(slot >= slots for slot in flat):
+        raise IndexError("a slot is captured that there isn't")
+    ranges = list(RANGE.iter_unpack(code[at[10] : at[10] + rows[10] * RANGE.size]))
+    if any(first + count > len(flat) for first, count in ranges):
+        raise IndexError("outputs end behind their table")
+    return tuple(flat[first : first + count] for first, count in ranges)
+
+
+def found_by(code: bytes) -> set[int]:
+    """The rules that a program can find. Raises struct.error."""
+    at, rows = _places(code)
+    rule, _ = opcodes()["rule"]
+    return {operand for op, _, _, operand, _, _ in INSTR.iter_unpack(code[at[6] : at[6] + rows[6] * INSTR.size]) if op == rule}
+
+
+def describes(code: bytes, slots: Sequence[Slot]) -> bool:
+    """Whether these are the registers of a program: in their kinds, fields, arguments and transformers. Raises struct.error."""
+    at, rows = _places(code)
+    if rows[3] != len(slots):
+        return False
+    tables = Tables()
+    for number, slot in enumerate(slots):
+        if tables.slot(slot) != number:
+            return False
+        *head, key, size = SLOT.unpack_from(code, at[3] + number * SLOT.size)[:9]
+        *own, own_key, own_size = tables._slot_rows[number][:9]
+        text = bytes(code[at[12] + key : at[12] + key + size])
+        if head != own or text != bytes(tables._text[own_key : own_key + own_size]):
+            return False
+    return True
+
+
+def _places(code: bytes) -> tuple[list[int], tuple[int, ...]]:
+    """Where the tables of a program are, and how many rows they have, in the order of enum fl_table."""
+    rows = HEADER.unpack_from(code)[5:18]
+    places, at = [], HEADER.size
+    for count, size in zip(rows, ROW_SIZES, strict=True):
+        places.append(at)
+        at += count * size + -(count * size) % 8
+    return places, rows
 
 
 def _rows(row: struct.Struct, rows: Sequence[tuple[int, ...]]) -> tuple[int, bytes]:

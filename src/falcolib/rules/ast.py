@@ -7,6 +7,7 @@ first, with fields looked up, literals read as their field's type, and mistakes 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
@@ -219,6 +220,24 @@ class OutputToken:
     width: int | None = None
 
 
+def nested_fields(token: OutputToken) -> list[FieldSlot]:
+    """The fields inside a token's transformers."""
+    found: list[FieldSlot] = []
+
+    def walk(x: object) -> None:
+        if isinstance(x, FieldSlot):
+            found.append(x)
+        elif isinstance(x, tuple):
+            for item in x:
+                walk(item)
+        elif isinstance(x, TransformSlot):
+            walk(x.inputs)
+
+    if not isinstance(token.slot, FieldSlot):
+        walk(token.slot)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class RuleHead:
     """What an alert tells of its rule: all but the condition, whose depth is the author's (so it is not carried through pickles)."""
@@ -232,6 +251,18 @@ class RuleHead:
     tags: frozenset[str]
     enabled: bool
     at: Location
+
+    def tokens(self) -> Iterator[OutputToken]:
+        """Those of its output and of the fields that are added to it."""
+        for part in (*self.output, *(part for _, output in self.extra_fields for part in output)):
+            if isinstance(part, OutputToken):
+                yield part
+
+    def printed(self) -> Iterator[Slot]:
+        """What an alert captures: the tokens' slots, then the fields inside their transformers, which Falco prints in JSON."""
+        yield from (token.slot for token in self.tokens())
+        for token in self.tokens():
+            yield from nested_fields(token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import RuleError
 from .ast import CheckedRule
 from .compile import Compiled, Compiler
+from .files import Given, given_files
 from .load import Source, read
 from .merge import PLUGIN_VERSIONS, Collection, parse_version, priority_number
 from .output import AppendOutput, OutputError, parse_output
@@ -69,7 +69,7 @@ class RuleSet:
 
         Raises RuleError for a mistake in a file, OSError for one that can't be read.
         """
-        return cls._build(given_files(paths))
+        return cls.build(given_files(paths))
 
     @classmethod
     def parse(cls, text: str, name: str = "<string>", *, after: RuleSet | None = None) -> RuleSet:
@@ -79,16 +79,17 @@ class RuleSet:
         if not isinstance(text, str):
             raise TypeError(f"parse() takes a text, not {type(text).__name__}; load() reads files")
         before = after or cls()
-        return cls._build([*before._sources, given_text(text, name)], before._selections)
+        return cls.build([*before._sources, given_text(text, name)], before._selections)
 
     def merge(self, other: RuleSet) -> RuleSet:
         """These rules and then the other's, as if its files had been loaded after: it can append to, override and disable what is here.
         What was selected in either is selected again, in that order. Raises RuleError.
         """
-        return self._build([*self._sources, *other._sources], self._selections + other._selections)
+        return self.build([*self._sources, *other._sources], self._selections + other._selections)
 
     @classmethod
-    def _build(cls, given: Iterable[_Given | Source], selections: tuple[_Selection, ...] = ()) -> RuleSet:
+    def build(cls, given: Iterable[Given | Source], selections: tuple[_Selection, ...] = ()) -> RuleSet:
+        """The rules of texts, read or not; load() and parse() are the ways to it. Raises RuleError."""
         sources, results, compiled, problem = load_all(given, stop=True)
         if problem is not None:
             raise rule_error(problem, results)
@@ -160,43 +161,12 @@ _EMPTY = Compiled((), {}, {})
 # ---- loading -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """A text that wasn't read yet."""
-
-    name: str
-    text: str
-
-
-def rule_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files that paths stand for."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            files += sorted((p for p in path.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file()), key=str)
-        else:
-            files.append(path)
-    return files
-
-
-def given_files(paths: Iterable[str | os.PathLike[str]]) -> list[_Given]:
-    """The texts of the files that paths stand for. Raises OSError."""
-    return [_Given(str(path), _decoded(path.read_bytes())) for path in rule_files(paths)]
-
-
-def _decoded(data: bytes) -> str:
-    """The text of a file, in the encodings of YAML; bytes that aren't UTF-8 become surrogate escapes, which the YAML reader refuses."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-
-
-def given_text(text: str, name: str) -> _Given:
+def given_text(text: str, name: str) -> Given:
     """A text under a name of its own."""
-    return _Given(name, text)
+    return Given(name, text)
 
 
-def load_all(given: Iterable[_Given | Source], stop: bool) -> tuple[list[Source], list[Result], Compiled, Problem | None]:
+def load_all(given: Iterable[Given | Source], stop: bool) -> tuple[list[Source], list[Result], Compiled, Problem | None]:
     """Reads files in order into one collection and compiles it after each.
 
     The first mistake ends the file, and with ``stop`` everything. Returns what was read, what came of it, and the first mistake.

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .files import given_files
 from .report import load_results
-from .ruleset import given_files, given_text, load_all
+from .ruleset import given_text, load_all
 
 
 def validate(*paths: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rule files as texts, before anything is made of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A text that wasn't read yet, and its name."""
+
+    name: str
+    text: str
+
+
+def rule_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files that paths stand for."""
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files += sorted((p for p in path.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file()), key=str)
+        else:
+            files.append(path)
+    return files
+
+
+def given_files(paths: Iterable[str | os.PathLike[str]]) -> list[Given]:
+    """The texts of the files that paths stand for. Raises OSError."""
+    return [Given(str(path), _decoded(path.read_bytes())) for path in rule_files(paths)]
+
+
+def _decoded(data: bytes) -> str:
+    """The text of a file, in the encodings of YAML; bytes that aren't UTF-8 become surrogate escapes, which the YAML reader refuses."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
