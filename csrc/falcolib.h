@@ -64,6 +64,10 @@ typedef struct {
     uint64_t threads, threads_added, threads_removed, threads_refused, fds_added, fds_removed, fds_refused;
     uint64_t fake_threads, fd_lookups_failed;
     uint64_t texts_refused;     /* by the state: all texts together have a limit */
+    uint64_t scanned_threads, scanned_fds, scan_ns;     /* of the last fl_engine_snapshot: found, and the time it took */
+    uint64_t lookups;           /* threads that were unknown at their first event, and looked up in /proc; … */
+    uint64_t lookups_failed;    /* … had ended by then; … */
+    uint64_t lookups_refused;   /* … were not looked up, as that took too much of the time */
     uint64_t last_ts;           /* ns: of the last event */
 } fl_engine_stats;
 
@@ -82,6 +86,13 @@ int fl_engine_run(fl_engine *engine, fl_error_text *error);
 int fl_engine_finish(fl_engine *engine, fl_error_text *error);
 /* Forgets the capture (not the state): the next bytes begin a new one. */
 int fl_engine_rewind(fl_engine *engine);
+
+/* The state of this machine, instead of what a capture begins with: threads, descriptors, addresses, users and groups, read from root/proc and
+ * root/etc. Threads that are unknown at their first event are looked up there from now on, until fl_engine_rewind. */
+int fl_engine_snapshot(fl_engine *engine, const char *root, fl_error_text *error);
+/* Makes an event of a thread current, with one of its descriptors (-1: none), to ask for fields of both. After fl_engine_snapshot, a thread that
+ * isn't known is looked up. 1, or 0: there is no such thread. */
+int fl_engine_look(fl_engine *engine, int64_t tid, int64_t fd);
 
 /* One event at a time, without rules: 1 = an event is current, 0 = the bytes are used up, negative = an error. */
 int fl_engine_step(fl_engine *engine, fl_error_text *error);

@@ -10,6 +10,7 @@ enum fl_code {
     FL_ERR_PROGRAM = -3,        /* a program that the verifier refuses */
     FL_ERR_ARGUMENT = -4,       /* the caller's mistake */
     FL_ERR_EXTENSION = -5,      /* a callback (regular expressions) failed */
+    FL_ERR_SYSTEM = -6,         /* the machine doesn't give what was asked for */
 };
 
 struct fl_error {

@@ -5,17 +5,20 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../base/scratch.h"
 #include "../falcolib.h"
 #include "../vm/program.h"
 #include "batch.h"
 #include "given.h"
+#include "snapshot.h"
 
 struct fl_engine {
     struct fl_strings *strings;
     struct fl_state *state;
     struct fl_scap *scap;
+    struct fl_snapshot *snapshot;       /* of a running machine; NULL: there was none */
     struct fl_scap_item item;   /* the current event, among others */
     struct fl_scratch scratch;
     struct fl_view view;
@@ -33,6 +36,7 @@ struct fl_engine {
     uint32_t pending;           /* of the rules that are true of the current event: those before are in the batch */
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
+    uint8_t look[64];           /* the event of fl_engine_look */
     struct fl_scap_stats before;    /* of the captures before this one */
 };
 
@@ -82,6 +86,7 @@ void fl_engine_free(fl_engine *e)
     if (!e)
         return;
     fl_vm_free(e->vm);
+    fl_snapshot_free(e->snapshot);
     fl_scap_free(e->scap);
     fl_state_free(e->state);
     fl_strings_free(e->strings);
@@ -187,6 +192,13 @@ static void enter(fl_engine *e)
     e->entered = true;
 }
 
+/* A capture begins: what is known of this machine has no meaning for it. */
+static void forget_machine(fl_engine *e)
+{
+    fl_state_look_up(e->state, NULL, NULL);
+    e->view.hostname = e->hostname;
+}
+
 /* Advances to the next event that rules may see. 1 = there is one, 0 = the bytes are used up. */
 static int advance(fl_engine *e, fl_error_text *error)
 {
@@ -200,20 +212,18 @@ static int advance(fl_engine *e, fl_error_text *error)
             return 0;
         case FL_SCAP_SECTION:
             fl_state_reset(e->state);
+            forget_machine(e);
             e->tables_done = false;
             e->view.first_ts = e->seen_ts = 0;
             break;
-        case FL_SCAP_MACHINE: fl_state_machine(e->state, &e->item.machine); break;
-        case FL_SCAP_PROCESS: fl_state_process(e->state, &e->item.process); break;
-        case FL_SCAP_FD: fl_state_fd(e->state, &e->item.fd); break;
-        case FL_SCAP_INTERFACE: fl_state_interface(e->state, &e->item.interface); break;
-        case FL_SCAP_USER: fl_state_user(e->state, &e->item.user); break;
-        case FL_SCAP_GROUP: fl_state_group(e->state, &e->item.group); break;
         case FL_SCAP_EVENT:
             enter(e);
             if (e->visible)
                 return 1;
             leave(e);
+            break;
+        default:
+            fl_state_item(e->state, &e->item);
             break;
         }
     }
@@ -272,6 +282,7 @@ int fl_engine_rewind(fl_engine *e)
     struct fl_scap *fresh = fl_scap_new();
     if (!fresh)
         return FL_ERR_MEMORY;
+    forget_machine(e);
     e->before = read_so_far(e);
     fl_scap_free(e->scap);
     e->scap = fresh;
@@ -279,6 +290,43 @@ int fl_engine_rewind(fl_engine *e)
     e->tables_done = false;
     e->view.first_ts = e->seen_ts = 0;
     return FL_OK;
+}
+
+int fl_engine_snapshot(fl_engine *e, const char *root, fl_error_text *error)
+{
+    struct fl_error why = {0};
+    leave(e);
+    fl_snapshot_free(e->snapshot);
+    e->snapshot = fl_snapshot_take(e->state, root, &why);
+    if (!e->snapshot)
+        return to_text(error, &why);
+    e->tables_done = true;
+    e->opening = false;
+    e->view.first_ts = e->seen_ts = 0;
+    if (!*e->hostname && fl_hostname(e->state))
+        e->view.hostname = fl_hostname(e->state)->data;
+    return FL_OK;
+}
+
+int fl_engine_look(fl_engine *e, int64_t tid, int64_t fd)
+{
+    static const int64_t result;
+    leave(e);
+    if (!fl_thread_ask(e->state, tid))
+        return 0;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    /* a call that changes nothing */
+    struct fl_event *ev = &e->item.event;
+    *ev = (struct fl_event){.ts = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec, .tid = tid, .type = FL_EV_FSTAT_X, .nparams = 2,
+                            .len = {8, fd < 0 ? 0 : 8}, .param = {(const uint8_t *)&result, (const uint8_t *)&fd}};
+    if (fl_event_build(ev, e->look, sizeof e->look))
+        return FL_ERR_ARGUMENT;
+    uint64_t first_ts = e->view.first_ts, last_ts = e->last_ts;
+    enter(e);
+    e->view.first_ts = first_ts;
+    e->last_ts = last_ts;
+    return 1;
 }
 
 int fl_engine_get(fl_engine *e, unsigned field, int has_index, int64_t index, const char *key)
@@ -339,6 +387,7 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
 {
     struct fl_scap_stats r = read_so_far(e);
     struct fl_state_stats s = fl_state_get_stats(e->state);
+    struct fl_snapshot_stats n = fl_snapshot_get_stats(e->snapshot);
     return (fl_engine_stats){
         .bytes = r.bytes, .blocks = r.blocks, .records = r.records, .events = r.events, .converted = r.converted, .stored = r.stored,
         .dropped = r.dropped, .unknown = r.unknown, .evicted = r.evicted, .skipped_blocks = r.skipped_blocks, .sections = r.sections,
@@ -346,6 +395,8 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
         .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
         .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
         .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .last_ts = e->last_ts,
+        .scanned_threads = n.threads, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
+        .lookups_refused = n.lookups_refused,
     };
 }
 

@@ -31,6 +31,7 @@ struct fl_scap_process {
     uint32_t flags, uid, gid, loginuid /* UINT32_MAX */, tty, vmsize_kb, vmrss_kb, vmswap_kb;
     uint64_t pfmajor, pfminor, pidns_init_start_ts, cap_inheritable, cap_permitted, cap_effective, exe_ino, exe_ino_ctime, exe_ino_mtime;
     uint8_t exe_writable, exe_upper_layer, exe_lower_layer, exe_from_memfd;
+    uint64_t clone_ts;          /* ns; captures don't have it */
 };
 
 /* The type of a descriptor: numbers of the file format. */

@@ -82,6 +82,8 @@ struct fl_state {
 
     struct fl_map threads, groups;      /* by tid, by pid */
     struct fl_thread *last;             /* the thread found last, or NULL */
+    fl_look_up *look_up;                /* see fl_state_look_up; NULL: nobody */
+    void *look_up_context;
     struct fl_map containers;           /* by the interned short id */
     struct fl_map users, user_groups;   /* by id, of the host */
     struct fl_interface *interfaces;

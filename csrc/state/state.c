@@ -155,6 +155,7 @@ void fl_state_process(struct fl_state *state, const struct fl_scap_process *proc
     thread->exe_ino_ctime = process->exe_ino_ctime;
     thread->exe_ino_mtime = process->exe_ino_mtime;
     thread->pidns_init_start_ts = process->pidns_init_start_ts;
+    thread->clone_ts = process->clone_ts;
     thread->pfmajor = process->pfmajor;
     thread->pfminor = process->pfminor;
     thread->vmsize_kb = process->vmsize_kb;
@@ -170,6 +171,14 @@ void fl_state_process(struct fl_state *state, const struct fl_scap_process *proc
     fl_thread_set_cwd(state, thread, process->cwd.data, process->cwd.len);
     fl_thread_set_cgroups(state, thread, process->cgroups);
     fl_thread_add(state, thread);
+}
+
+/* A socket that is neither bound nor connected, as right after socket(). */
+static bool is_unused(const struct fl_scap_fd *fd)
+{
+    static const uint8_t zero[16];
+
+    return !fd->sport && !fd->dport && memcmp(fd->sip, zero, 16) == 0 && memcmp(fd->dip, zero, 16) == 0;
 }
 
 void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *from)
@@ -198,7 +207,7 @@ void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *from)
     fd->destination = from->destination;
     switch (fd->type) {
     case FL_FD_IPV6_SOCK:
-        if (fl_is_mapped(fd->sip) && fl_is_mapped(fd->dip)) {
+        if (fl_is_mapped(fd->sip) && fl_is_mapped(fd->dip) && !is_unused(from)) {
             fd->type = FL_FD_IPV4_SOCK;
             memcpy(fd->sip, from->sip + 12, 4);
             memcpy(fd->dip, from->dip + 12, 4);
@@ -207,7 +216,7 @@ void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *from)
     case FL_FD_IPV4_SOCK:
     case FL_FD_IPV4_SERVSOCK:
     case FL_FD_IPV6_SERVSOCK:
-        fl_set_text(state, &fd->name, text, fl_tuple_text(text, sizeof text, fd));
+        fl_set_text(state, &fd->name, text, is_unused(from) ? 0 : fl_tuple_text(text, sizeof text, fd));
         break;
     case FL_FD_UNIX_SOCK:
         /* who listens has a name */
@@ -216,6 +225,19 @@ void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *from)
     default:
         fl_set_text(state, &fd->name, from->name.data, from->name.len);
         break;
+    }
+}
+
+void fl_state_item(struct fl_state *state, const struct fl_scap_item *item)
+{
+    switch (item->kind) {
+    case FL_SCAP_MACHINE: fl_state_machine(state, &item->machine); break;
+    case FL_SCAP_PROCESS: fl_state_process(state, &item->process); break;
+    case FL_SCAP_FD: fl_state_fd(state, &item->fd); break;
+    case FL_SCAP_INTERFACE: fl_state_interface(state, &item->interface); break;
+    case FL_SCAP_USER: fl_state_user(state, &item->user); break;
+    case FL_SCAP_GROUP: fl_state_group(state, &item->group); break;
+    default: break;
     }
 }
 
@@ -263,6 +285,12 @@ void fl_state_start(struct fl_state *state)
     }
     each_fd(state, note_server, ports);
     each_fd(state, give_role, ports);
+}
+
+void fl_state_look_up(struct fl_state *state, fl_look_up *look_up, void *context)
+{
+    state->look_up = look_up;
+    state->look_up_context = context;
 }
 
 /* What the previous event left to do. */

@@ -148,7 +148,14 @@ void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *fd);
 void fl_state_interface(struct fl_state *state, const struct fl_scap_interface *interface);
 void fl_state_user(struct fl_state *state, const struct fl_scap_user *user);
 void fl_state_group(struct fl_state *state, const struct fl_scap_group *group);
+void fl_state_item(struct fl_state *state, const struct fl_scap_item *item);       /* any of the above; others change nothing */
 void fl_state_start(struct fl_state *state);
+
+/* Asked for a thread that an event is of and the table doesn't have: enters it, and its process if that isn't there, by fl_state_process and
+ * fl_state_fd. False if there is none. NULL: nobody is asked. */
+typedef bool fl_look_up(void *context, int64_t tid);
+void fl_state_look_up(struct fl_state *state, fl_look_up *look_up, void *context);
+struct fl_thread *fl_thread_ask(struct fl_state *state, int64_t tid);      /* from the table, else looked up; NULL: there is none */
 
 /* Applies an event (H1 steps 2 to 4). What it is about is then in *now, until fl_state_leave. */
 const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_event *ev);

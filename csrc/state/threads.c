@@ -213,9 +213,25 @@ bool fl_thread_add(struct fl_state *state, struct fl_thread *thread)
     return true;
 }
 
-struct fl_thread *fl_thread_get(struct fl_state *state, int64_t tid)
+struct fl_thread *fl_thread_ask(struct fl_state *state, int64_t tid)
 {
     struct fl_thread *thread = fl_thread_look(state, tid);
+
+    if (thread || !state->look_up || state->threads.count >= state->limits.threads || !state->look_up(state->look_up_context, tid))
+        return thread;
+    thread = fl_thread_look(state, tid);
+    if (!thread)
+        return NULL;
+    struct fl_thread *leader = fl_map_find(&state->threads, thread->pid);
+    if (leader)
+        fl_thread_link(state, leader);
+    fl_thread_link(state, thread);
+    return thread;
+}
+
+struct fl_thread *fl_thread_get(struct fl_state *state, int64_t tid)
+{
+    struct fl_thread *thread = fl_thread_ask(state, tid);
 
     if (thread)
         return thread;

@@ -10,12 +10,13 @@ from .errors import CaptureError, FalcolibError, ProgramError
 
 __all__ = ["check", "error_text", "ffi", "lib", "raise_error"]
 
-_MEMORY, _CAPTURE, _PROGRAM, _ARGUMENT, _EXTENSION = -1, -2, -3, -4, -5
+_MEMORY, _CAPTURE, _PROGRAM, _ARGUMENT, _EXTENSION, _SYSTEM = -1, -2, -3, -4, -5, -6
 _EXCEPTIONS: dict[int, type[Exception]] = {
     _CAPTURE: CaptureError,
     _PROGRAM: ProgramError,
     _ARGUMENT: ValueError,
     _EXTENSION: FalcolibError,
+    _SYSTEM: OSError,
 }
 
 

@@ -79,6 +79,24 @@ class Core:
         with self._renewing:
             self._call(lib.fl_engine_rewind)
 
+    def snapshot(self, root: str | None = None) -> None:
+        """Fills the state with this machine's threads, descriptors, addresses, users and groups, as /proc and /etc tell them.
+
+        A thread that is unknown at its first event is looked up there from now on, until rewind().
+
+        root: where the machine's / is; default the environment's HOST_ROOT, else "". Raises OSError if there is no /proc below it.
+        """
+        path = os.fsencode(os.environ.get("HOST_ROOT", "") if root is None else root).rstrip(b"/")
+        self.amid = False
+        with self._renewing:
+            self._call(lib.fl_engine_snapshot, ffi.new("char[]", path), self.error)
+
+    def look(self, tid: int, fd: int = -1) -> Event | None:
+        """An event that never was, of a thread and one of its descriptors (-1: none), to ask for fields of both; None if there is no such
+        thread. It is the current one."""
+        self.serial += 1
+        return self.current() if self._call(lib.fl_engine_look, tid, fd) else None
+
     def push(self, chunk: bytes | memoryview) -> None:
         try:
             data = ffi.from_buffer(chunk)

@@ -15,7 +15,9 @@ class Stats:
     ran; converted, stored (enter events kept for their exit), dropped (unused types), unknown (types newer than ours): records;
     evicted: stored enter events that were given up, too many or too long; skipped_blocks: of unknown types; sections: captures, as
     several may be concatenated; texts_refused: names, arguments and the like that the state left out, as all of them together would have
-    exceeded 1 GiB; last_time: ns since the epoch.
+    exceeded 1 GiB; scanned_threads, scanned_fds: what the start of a live run found in /proc, scan_ns: the time (ns) that it took; lookups:
+    threads that were unknown at their first live event and looked up in /proc, lookups_failed: of these, had ended by then,
+    lookups_refused: not looked up, as that took more than a tenth of the time; last_time: ns since the epoch.
     """
 
     bytes: int = 0
@@ -41,6 +43,12 @@ class Stats:
     fake_threads: int = 0
     fd_lookups_failed: int = 0
     texts_refused: int = 0
+    scanned_threads: int = 0
+    scanned_fds: int = 0
+    scan_ns: int = 0
+    lookups: int = 0
+    lookups_failed: int = 0
+    lookups_refused: int = 0
     last_time: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     """Alerts by rule."""

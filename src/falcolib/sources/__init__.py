@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from .capture import Capture
 
-if TYPE_CHECKING:
-    from ..core import Core
-
-__all__ = ["Capture", "OpensItself", "Source"]
+__all__ = ["Capture", "Source"]
 
 
 @runtime_checkable
@@ -41,16 +38,3 @@ class Source(Protocol):
     def position(self) -> tuple[int, int | None]:
         """Bytes of the file that have been delivered, and bytes of the whole file (None if unknown): for showing progress."""
         return 0, None
-
-
-@runtime_checkable
-class OpensItself(Protocol):
-    """A source that makes the core ready by itself; for any other, the core is ready for a new capture when its run begins."""
-
-    def open(self, core: Core) -> None:
-        """Called at the beginning of each run, before the first chunk is asked for; without it, ``core.rewind()``.
-
-        A source whose records the core fetches itself, such as live system calls, hands it what it reads from, and lets chunks() yield an
-        empty chunk whenever there may be records. Raises what the run shall raise.
-        """
-        ...

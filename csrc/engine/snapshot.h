@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The state of the running machine: taken once, then asked for threads whose first event comes from nowhere (a clone that was lost).
+ */
+#ifndef FL_SNAPSHOT_H
+#define FL_SNAPSHOT_H
+
+#include "../source/scan.h"
+#include "../state/state.h"
+
+struct fl_snapshot;
+
+struct fl_snapshot_stats {
+    uint64_t threads, fds;      /* found at the start */
+    uint64_t ns;                /* that it took */
+    uint64_t lookups, lookups_failed, lookups_refused;
+};
+
+/* Fills the state, emptied before, and answers its look-ups from now on. NULL and *error if /proc can't be read. */
+struct fl_snapshot *fl_snapshot_take(struct fl_state *state, const char *root, struct fl_error *error);
+/* After the state's look-ups have been ended, or the state is gone. */
+void fl_snapshot_free(struct fl_snapshot *snapshot);
+struct fl_snapshot_stats fl_snapshot_get_stats(const struct fl_snapshot *snapshot);    /* of NULL: zeros */
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the /proc scan share.
+ */
+#ifndef FL_PROC_H
+#define FL_PROC_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "../base/map.h"
+#include "scan.h"
+
+#define FL_PROC_PATH 1024u      /* bytes of a path, as in a capture */
+#define FL_PROC_TEXT 4096u      /* of arguments, environment, control groups */
+#define FL_PROC_FILE 65536u     /* read of a file of /proc at a time */
+
+struct fl_sockets;              /* of a network namespace: inode → addresses */
+
+struct fl_scan {
+    fl_scan_sink *sink;
+    void *context;
+    char root[256];
+    int proc;                   /* root/proc */
+    uint64_t boot_ts;           /* ns */
+    uint64_t tick;              /* ns of a clock tick */
+    struct fl_scan_stats stats;
+    struct fl_map namespaces;   /* of networks: inode → struct fl_sockets */
+    struct fl_map mounts;       /* mount id → device + 1 */
+    struct fl_map pid_namespaces;       /* inode → when its init started, as struct fl_when */
+    char file[FL_PROC_FILE + 1];        /* a file's text */
+    char exe[FL_PROC_PATH + 64], cwd[FL_PROC_PATH + 64], top[FL_PROC_PATH + 64], link[FL_PROC_PATH + 64];
+    char comm[64], command[FL_PROC_PATH + FL_PROC_TEXT + 1], env[FL_PROC_TEXT + 1], cgroups[FL_PROC_TEXT + 1];
+};
+
+struct fl_when { uint64_t ts; };
+
+#define FL_PROC_NS_PER_S 1000000000ull
+static inline uint64_t fl_proc_ns(struct timespec t) { return (uint64_t)t.tv_sec * FL_PROC_NS_PER_S + (uint64_t)t.tv_nsec; }
+
+/* proc.c */
+/* A file's first bytes, with a NUL behind them: how many, or -1. */
+ssize_t fl_proc_read(int folder, const char *name, char *out, size_t size);
+/* The text of a link, cut after FL_PROC_PATH bytes: its length, or -1. */
+ssize_t fl_proc_link(int folder, const char *name, char *out);
+/* The number behind "kind:[" of a namespace's link; 0 if there is none. */
+uint64_t fl_proc_namespace(int folder, const char *name);
+/* "/a/b (deleted)" without the end, if the file at `name` has no name any more. */
+size_t fl_proc_live_name(char *path, size_t len, const struct stat *status);
+
+/* proc_facts.c: these read into the scan's buffers, to which the entry points until the next process */
+/* What decides whether a process may write its program. */
+struct fl_rights {
+    uint32_t fsuid, fsgid, groups[64];
+    unsigned ngroups;
+};
+void fl_proc_clear(struct fl_scap_process *p, int64_t tid);
+/* Of any thread; false if it is gone. */
+bool fl_proc_status(struct fl_scan *scan, int folder, struct fl_scap_process *p, struct fl_rights *rights, unsigned *threads);
+bool fl_proc_stat(struct fl_scan *scan, int folder, struct fl_scap_process *p);
+void fl_proc_cgroups(struct fl_scan *scan, int folder, struct fl_scap_process *p);
+/* What a process's threads share. */
+void fl_proc_leader(struct fl_scan *scan, int folder, struct fl_scap_process *p, const struct fl_rights *rights);
+
+/* proc_fds.c: the descriptors of the process whose folder this is */
+void fl_proc_fds(struct fl_scan *scan, int folder, int64_t tid);
+
+/* proc_net.c */
+/* The sockets of the network that a process is in; NULL when memory is out. */
+struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder);
+/* Sets type, addresses and name of a socket; false if the table doesn't have it. */
+bool fl_sockets_find(const struct fl_sockets *sockets, uint64_t ino, struct fl_scap_fd *fd);
+void fl_sockets_free(struct fl_sockets *sockets);
+
+#endif

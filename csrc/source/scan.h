@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The state of a running machine, read from /proc: the same items as the tables that a capture begins with (scap.h).
+ *
+ * Processes come and go while they are looked at: what is gone is left out, and what is found belongs to one process, as each is read
+ * through a descriptor of its folder. Names are what other people chose: lengths are bounded as in a capture.
+ */
+#ifndef FL_SCAN_H
+#define FL_SCAN_H
+
+#include <stdbool.h>
+
+#include "../base/error.h"
+#include "scap.h"
+
+struct fl_scan;
+
+/* Takes an item; what it points at lives until the return. */
+typedef void fl_scan_sink(void *context, const struct fl_scap_item *item);
+
+struct fl_scan_stats {
+    uint64_t processes, threads, fds;
+    uint64_t gone;              /* processes and threads that ended while they were looked at */
+    uint64_t refused;           /* what the kernel didn't show: descriptors of other users' processes */
+};
+
+/* root: where the machine's own / is ("" or "/host": HOST_ROOT). NULL and *error: FL_ERR_SYSTEM if there is no /proc below it. */
+struct fl_scan *fl_scan_new(const char *root, fl_scan_sink *sink, void *context, struct fl_error *error);
+void fl_scan_free(struct fl_scan *scan);
+
+/* The machine, its interfaces, users and groups. */
+void fl_scan_machine(struct fl_scan *scan);
+/* All threads with their descriptors; each process before its threads. FL_OK, FL_ERR_MEMORY or FL_ERR_SYSTEM. */
+int fl_scan_processes(struct fl_scan *scan, struct fl_error *error);
+/* One thread; with its process and that one's descriptors, unless `known` (called with the sink's context) has it. False if there is none. */
+bool fl_scan_thread(struct fl_scan *scan, int64_t tid, bool (*known)(void *context, int64_t pid));
+
+struct fl_scan_stats fl_scan_get_stats(const struct fl_scan *scan);
+
+#endif
