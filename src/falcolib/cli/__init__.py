@@ -21,6 +21,7 @@ COMMANDS = {
     "test": ("testing", "test_command"),
     "events": ("catalogue", "events_command"),
     "fields": ("catalogue", "fields_command"),
+    "audit2rbac": ("audit2rbac", "audit2rbac_command"),
 }
 
 
