@@ -19,10 +19,12 @@ SHOWN = 100
 #: Seconds between two states of the progress line.
 PERIOD = 0.3
 VERSION = "unknown"
-_BOOLEANS = {**dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True), **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)}
+#: How Go reads booleans.
+_BOOLEANS = {**dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+             **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False)}
 
 
-class _Boolean(click.ParamType):
+class _Boolean(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     name = "true|false"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bool:
@@ -65,9 +67,9 @@ def audit2rbac_command(sources: tuple[str, ...], user: str | None, serviceaccoun
                        generate_labels: dict[str, str] | None, insecure: bool, version: bool) -> None:
     """Make RBAC roles and bindings of what a user did, from the API server's audit events.
 
-    The manifests, as YAML on stdout, allow what was seen and no more, refused calls included. They are those of the program audit2rbac, and so
-    are the options. Events are read as JSON lines, EventLists (webhook bodies), Lists, or YAML; what can't be read is told on stderr with its
-    line, the rest counts, and the exit status is 1.
+    The manifests, as YAML on stdout, allow what was seen and no more, refused calls included. They are those of the program audit2rbac, and
+    so are the options. Events are read as JSON lines, EventLists (webhook bodies), Lists, or YAML; what can't be read is told on stderr
+    with its line, the rest counts, and the exit status is 1.
     """
     if version:
         click.echo(f"audit2rbac version {VERSION}")

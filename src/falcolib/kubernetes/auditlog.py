@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audit events as people keep them: log files, webhook bodies, lists, YAML. What is bad is told with its place, and costs nothing else.
 
-A stream that begins with { or [ is JSON: values one a line, over several lines, or several on a line. Any other is YAML, of one or several
-documents. Each value is an Event, an EventList, a List or a JSON array of these. The input is not trusted: it is read a value at a time, and
-values, depth and numbers of items have limits.
+A stream that begins with { or [ is JSON: values one a line, over several lines, or several on a line. Any other is YAML, of one or
+several documents. Each value is an Event, an EventList, a List or a JSON array of these. The input is not trusted: it is read a value at a
+time, and values, depth and numbers of items have limits.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class _Value:
     def expects_value(self) -> bool:
         """Whether an object may come next: after a colon, or as an item of a list."""
         last = self._lines[-1][1][-1:]
-        return last == b":" or (self._brackets[-1:] == b"[" and last in b"[,")
+        return last == b":" or (self._brackets.endswith(b"[") and last in b"[,")
 
     def feed(self, number: int, text: bytes) -> Iterator[tuple[int, Event | BadEvent]]:
         """A line. Yields the events of the values that end in it."""
@@ -262,7 +262,7 @@ class _Value:
                     start = match.start()
                 self._brackets += token
             elif token in (b"}", b"]"):
-                if self._brackets[-1:] != (b"{" if token == b"}" else b"["):
+                if not self._brackets.endswith(b"{" if token == b"}" else b"["):
                     self._take(number, text[start:])
                     yield from self.give_up()
                     return

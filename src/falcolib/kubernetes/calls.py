@@ -13,6 +13,9 @@ from . import gosort
 MAX_KINDS = 100_000
 #: Names kept of a kind in a namespace, and namespaces kept of a kind, where more than one already stands for any: the first ones by name.
 KEPT = 32
+#: Groups that the cluster's own discovery role is bound to, and the paths it lets them get.
+DISCOVERERS = ("system:authenticated", "system:unauthenticated")
+DISCOVERY = ("/healthz", "/version", "/swagger*", "/openapi*", "/api*")
 #: Calls up to which a log counts as small: their sequence is kept too.
 SEQUENCE = 20_000
 
@@ -37,6 +40,12 @@ class Call:
     def target(self) -> str:
         """The resource as rules name it."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+    @property
+    def anyone_may(self) -> bool:
+        """Whether the discovery role allows it, so that no other needs to."""
+        return (not self.is_resource and self.verb == "get" and any(group in DISCOVERERS for group in self.groups or ())
+                and any(self.path == p or (p[-1] == "*" and self.path.startswith(p[:-1])) for p in DISCOVERY))
 
 
 @dataclass(slots=True)
@@ -68,20 +77,22 @@ class Calls:
         self.added = self.refused = 0
         self._paths: dict[tuple[str, str], Call] = {}
         self._kinds: dict[Call, Kind] = {}
-        #: All calls to resources as they came, while they are few: where the order is none, the result depends on it.
+        #: All calls as they came, while they are few: where the order is none, the result depends on it.
         self._sequence: list[Call] | None = []
 
     def add(self, call: Call) -> None:
         """Remembers a call."""
         self.added += 1
-        if not call.is_resource:
-            if (call.verb, call.path) not in self._paths and self._room():
-                self._paths[call.verb, call.path] = call
-            return
         if self._sequence is not None:
             self._sequence.append(call)
             if len(self._sequence) > SEQUENCE:
                 self._sequence = None
+        if call.anyone_may:
+            return
+        if not call.is_resource:
+            if (call.verb, call.path) not in self._paths and self._room():
+                self._paths[call.verb, call.path] = call
+            return
         key = self._key(call)
         kind = self._kinds.get(key)
         if kind is None:
@@ -111,7 +122,8 @@ class Calls:
         return False
 
     def _key(self, call: Call) -> Call:
-        return replace(call, path="", namespace="" if self.expand_namespaces else call.namespace, name="" if self.expand_names else call.name)
+        return replace(call, path="", namespace="" if self.expand_namespaces else call.namespace,
+                       name="" if self.expand_names else call.name)
 
     def kind(self, call: Call) -> Kind:
         """The kind of a call to a resource that was added."""
@@ -119,30 +131,31 @@ class Calls:
 
     def __iter__(self) -> Iterator[Call]:
         """The calls that were kept, in the order in which they are looked at: broad ones first."""
-        yield from sorted(self._paths.values(), key=lambda c: (c.verb, c.path))
-        calls = [replace(kind.call, namespace=namespace, name=name)
-                 for kind in self._kinds.values() for namespace, names in kind.names.items() for name in names]
-        verbs: dict[tuple[bool, bool], set[str]] = {}
+        calls = [*self._paths.values(), *(replace(kind.call, namespace=namespace, name=name) for kind in self._kinds.values()
+                                          for namespace, names in kind.names.items() for name in names)]
+        verbs: dict[tuple[bool, ...], set[str]] = {}
         for call in calls:
             verbs.setdefault(_scope(call), set()).add(call.verb)
-        if any({"list", "get"} <= used for used in verbs.values()):
-            calls = calls if self._sequence is None else self._sequence
+        if any(scope[0] and {"list", "get"} <= used for scope, used in verbs.items()):
+            calls = calls if self._sequence is None else list(self._sequence)
             gosort.stable(calls, _before)
         else:
             calls.sort(key=_place)
-        yield from calls
+        yield from (call for call in calls if not call.anyone_may)
 
 
-def _scope(call: Call) -> tuple[bool, bool]:
-    return bool(call.namespace), bool(call.name)
+def _scope(call: Call) -> tuple[bool, ...]:
+    return call.is_resource, bool(call.namespace), bool(call.name)
 
 
 def _place(call: Call) -> tuple[object, ...]:
+    if not call.is_resource:
+        return False, call.verb, call.path
     return (*_scope(call), call.api_group, call.resource, call.subresource, call.namespace, call.name, call.verb)
 
 
 def _before(a: Call, b: Call) -> bool:
-    """The order of the original, which is none: a list comes before a get of anything, but between them other calls have their own place."""
-    if _scope(a) == _scope(b) and {a.verb, b.verb} == {"list", "get"}:
+    """The order of the original, which is none: a list comes before a get of anything, but other calls have places between them."""
+    if a.is_resource and _scope(a) == _scope(b) and {a.verb, b.verb} == {"list", "get"}:
         return a.verb == "list"
     return _place(a) < _place(b)

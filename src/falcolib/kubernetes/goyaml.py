@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """YAML as Go's sigs.k8s.io/yaml prints it, byte for byte: mappings, lists and strings, which is all that RBAC manifests are made of.
 
-No Python library prints these bytes: the emitter is libyaml's of before 0.2.3, which of the four styles a string takes is decided by Go's own
-table of what YAML 1.1 would read as something else, and keys are in Go's natural order. Version of reference: yaml.v2 2.2.8 (Kubernetes 1.20).
+No Python library prints these bytes: the emitter is an old libyaml's, which of the four styles a string takes is decided by Go's own table
+of what YAML 1.1 would read as something else, and keys are in Go's natural order. The reference is yaml.v2 2.2.8 (Kubernetes 1.20).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _BREAK = re.compile("[\r\n\x85\u2028\u2029]")
 #: What YAML 1.1 allows in a stream, as this emitter knows it: nothing above the basic plane, and no tab.
 _PRINTABLE = re.compile("[\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]*")
 #: Where a plain string can't start, or what it can't hold: indicators of YAML.
-_INDICATOR = re.compile(r"""---|\.\.\.|[\#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|$)|[^\0]*?(?:.:(?:[ \t]|\Z)|[ \t\r\n\x85\u2028\u2029]\#)""", re.S)
+_INDICATOR = re.compile(r"""---|\.\.\.|[\#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|\Z)|.*?(?:.:(?:[ \t]|\Z)|[ \t\r\n\x85\u2028\u2029]\#)""", re.S)
 
 
 def scalar(text: str, indent: int, column: int | None) -> str:
@@ -173,15 +173,16 @@ def _literal(text: str, indent: int) -> str:
 
 # ---- what YAML would read as something else ------------------------------------------------------------------------------------------
 
-_WORDS = {"", "~", ".nan", ".NaN", ".NAN"} | {
-    spelt for word in ("y", "yes", "true", "on", "n", "no", "false", "off", "null") for spelt in (word, word.capitalize(), word.upper())} | {
-    sign + word for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")}
+_WORDS = {"", "~", ".nan", ".NaN", ".NAN"}
+_WORDS |= {case(word) for word in ("y", "yes", "true", "on", "n", "no", "false", "off", "null")
+           for case in (str, str.capitalize, str.upper)}
+_WORDS |= {sign + word for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")}
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _FRACTION = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?")
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))|0b([-+][01]+)")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
-_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})"
-                   r"(?:(?:[Tt]| +)([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.[0-9]{1,9})?(Z|[-+](?:[0-9]|[-+](?=[0-9]))[0-9]:(?:[0-9]|[-+](?=[0-9]))[0-9])?)?")
+_DATE = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:(?:[Tt]| +)([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:\.[0-9]{1,9})?"
+                   r"(Z|[-+][-+0-9][0-9]:[-+0-9][0-9])?)?")
 _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 

@@ -69,9 +69,9 @@ def audit2rbac(*sources: Source, user: str | None = None, service_account: str |
                on_event: Callable[[int, int], None] | None = None) -> Manifests:
     """Roles and bindings that allow what a user, or a service account, was seen doing: the least that covers it.
 
-    sources: paths, ``-`` for standard input, http(s) URLs, binary file objects, or iterables of events as dicts or JSON bytes. Files may be
-    gzip; they hold events, EventLists or Lists as JSON (one a line, or not) or YAML. What can't be read is kept in ``problems`` and passed to
-    on_problem; the rest counts.
+    sources: paths, ``-`` for standard input, http(s) URLs, binary file objects, or iterables of events as dicts or JSON bytes. Files may
+    be gzip; they hold events, EventLists or Lists as JSON (one a line, or not) or YAML. What can't be read is kept in ``problems`` and
+    passed to on_problem; the rest counts.
 
     user, service_account (``namespace:name``): whose calls; exactly one of them. Impersonated calls count for the impersonated user, and
     refused ones count too: to allow them is what roles are for. namespace: only calls in that namespace.
@@ -143,7 +143,7 @@ def _all_events(sources: Iterable[Source], insecure: bool, problem: Callable[[st
         elif isinstance(source, (bytes, bytearray, memoryview, Mapping)):
             raise TypeError("a source of events is a path, a file object or an iterable of events; put a single event into a list")
         else:
-            for number, value in enumerate(source, 1):                      # type: ignore[arg-type]
+            for number, value in enumerate(source, 1):
                 found = converted(value) if isinstance(value, Mapping) else events(value)
                 yield from ((f"event {number}", event) for event in found)
 
@@ -174,7 +174,8 @@ def _fill(result: Manifests, rules: Mapping[str, list[Rule]], who: str, metadata
     for namespace, found in rules.items():
         kind = "Role" if namespace else "ClusterRole"
         (result.roles if namespace else result.cluster_roles).append({
-            "apiVersion": f"{RBAC_GROUP}/v1", "kind": kind, "metadata": metadata.of(namespace), "rules": [rule.as_dict() for rule in found]})
+            "apiVersion": f"{RBAC_GROUP}/v1", "kind": kind, "metadata": metadata.of(namespace),
+            "rules": [rule.as_dict() for rule in found]})
         (result.role_bindings if namespace else result.cluster_role_bindings).append({
             "apiVersion": f"{RBAC_GROUP}/v1", "kind": f"{kind}Binding", "metadata": metadata.of(namespace),
             "roleRef": {"apiGroup": RBAC_GROUP, "kind": kind, "name": metadata.name}, "subjects": [_subject(who)]})

@@ -10,10 +10,6 @@ from .calls import Call, Calls
 
 #: What a verb is allowed together with.
 VERBS = {"watch": ("get", "list"), "list": ("get", "watch"), "update": ("get", "patch"), "patch": ("get", "update")}
-#: Groups that the cluster's own discovery role is bound to, and the paths it lets them get.
-DISCOVERERS = ("system:authenticated", "system:unauthenticated")
-DISCOVERY = ("/healthz", "/version", "/swagger*", "/openapi*", "/api*")
-
 
 @dataclass(slots=True)
 class Rule:
@@ -115,16 +111,10 @@ class Roles:
     uncovered: list[Call]
 
 
-def discovery_allows(call: Call) -> bool:
-    """Whether a call is allowed to anyone, so that no role needs to."""
-    return (not call.is_resource and call.verb == "get" and any(group in DISCOVERERS for group in call.groups or ())
-            and any(call.path == p or (p[-1] == "*" and call.path.startswith(p[:-1])) for p in DISCOVERY))
-
-
 def needed_roles(calls: Calls) -> Roles:
     """Rules that allow the calls, each scope's compacted."""
     scopes: dict[str, Grants] = {}
-    wanted = [call for call in calls if not discovery_allows(call)]
+    wanted = list(calls)
     for call in wanted:
         if not _allowed(scopes, call):
             granted = _expanded(call, calls) if call.is_resource else call
