@@ -30,6 +30,8 @@ COPIES = 9
 
 _HEAD = "  desc: d\n  output: o %evt.num\n  priority: DEBUG\n  warn_evttypes: false\n"
 NEVER = f"- rule: never\n  condition: evt.num < 0\n{_HEAD}"
+#: Rules that cost much more than reading and state do: a hundred searches through a command line, for each event.
+HEAVY = "".join(f"- rule: heavy {i}\n  condition: proc.cmdline icontains needle{i}z and proc.name != x{i}\n{_HEAD}" for i in range(100))
 #: Tests of these decide which event types a rule is for: a copy with another would be dead.
 _DECIDING = ("evt.type", "evt.dir", "syscall.type", "evt.category")
 

@@ -84,6 +84,8 @@ int fl_engine_set_program(fl_engine *engine, const fl_program *program, fl_error
 int fl_engine_push(fl_engine *engine, const void *bytes, size_t len);
 int fl_engine_run(fl_engine *engine, fl_error_text *error);
 int fl_engine_finish(fl_engine *engine, fl_error_text *error);
+/* Evaluates the program on the events of worker `number` of `of` only, runs of 64 events in turn. All events are applied to the state. */
+int fl_engine_share(fl_engine *engine, uint32_t number, uint32_t of);
 /* Forgets the capture (not the state): the next bytes begin a new one. */
 int fl_engine_rewind(fl_engine *engine);
 

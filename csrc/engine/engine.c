@@ -37,6 +37,7 @@ struct fl_engine {
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
     uint8_t look[64];           /* the event of fl_engine_look */
+    uint32_t worker, workers;   /* which of how many this is; each evaluates its share of the events */
     struct fl_scap_stats before;    /* of the captures before this one */
 };
 
@@ -237,13 +238,25 @@ int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
     return fl_scap_push(e->scap, bytes, len);
 }
 
+int fl_engine_share(fl_engine *e, uint32_t number, uint32_t of)
+{
+    if (number >= of)
+        return FL_ERR_ARGUMENT;
+    e->worker = number;
+    e->workers = of;
+    return FL_OK;
+}
+
+/* Runs of events, since what the types cost differs and their order repeats. */
+static bool is_own_share(const fl_engine *e) { return e->item.event.num / 64 % e->workers == e->worker; }
+
 int fl_engine_run(fl_engine *e, fl_error_text *error)
 {
     int rc = e->entered && e->vm ? emit_pending(e, &e->item.event, false, error) : FL_OK;
     if (rc)
         return rc;
     while ((rc = advance(e, error)) > 0) {
-        if (!e->vm || !fl_program_wants(e->program, e->item.event.type))
+        if (!e->vm || !fl_program_wants(e->program, e->item.event.type) || (e->workers > 1 && !is_own_share(e)))
             continue;
         rc = evaluate(e, fill_from_state, e, &e->item.event, false, error);
         if (rc)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from . import regex, render, schema
 from ._native import check, error_text, ffi, lib
-from .batch import read_value, write_value
+from .batch import Match, read_matches, read_value, write_value
 from .compiler import Program
 from .event import Event, FieldValue
 from .stats import COUNTERS, Stats
@@ -109,6 +109,14 @@ class Core:
         code = self._call(lib.fl_engine_run, self.error)
         self.amid = code == 2
         return code > 0
+
+    def share(self, number: int, of: int) -> None:
+        """Evaluates rules on the events of one of several workers only; 0, 1: on all."""
+        self._call(lib.fl_engine_share, number, of)
+
+    def take(self) -> list[Match]:
+        """The matches of the batch."""
+        return [*read_matches(self.take_batch())]
 
     def step(self) -> bool:
         self.serial += 1

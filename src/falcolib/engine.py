@@ -13,19 +13,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from .alert import Alert, AlertFormat
-from .batch import read_matches
 from .compiler import Program, compile_rules
 from .core import Core, Matching
 from .errors import FalcolibError
 from .event import Event
 from .sources import Source
 from .stats import Stats
+from .workers import Workers
 
 if TYPE_CHECKING:
     from .rules import RuleSet
 
 #: What run() takes: a source of records, events as dicts, or several sources.
 Events: TypeAlias = Source | Iterable[Mapping[str, object]] | Sequence[Source]
+
+#: More would be of no use: each applies all events to a state of its own.
+MAX_WORKERS = 64
 
 
 class Engine:
@@ -34,7 +37,9 @@ class Engine:
     rules: a RuleSet, or a Program compiled before; without, the engine is a decoder of captures: events(). matching: ``"first"`` as Falco
     has it, one alert an event at most, or ``"all"``. hostname: printed in alerts; default the format's, else the environment's
     FALCO_HOSTNAME, else this host's. threads, fds: limits of the state, entries (of processes and threads; of descriptors of one process),
-    0 for the default; what comes above is counted in stats() and left out. format: how alerts are printed.
+    0 for the default; what comes above is counted in stats() and left out. format: how alerts are printed. workers: how many processors
+    evaluate the rules on a capture; the alerts and their order are those of one. Each keeps the whole state, so this pays where rules cost
+    more than reading, and takes the memory of as many. Sources other than captures, and several sources at once, are not shared.
 
     An engine does one run at a time, in one thread; replace(), stop() and stats() may be called from any. Programs can be shared by any
     number of engines and threads, and the core works without Python's lock.
@@ -51,12 +56,15 @@ class Engine:
         threads: int = 0,
         fds: int = 0,
         format: AlertFormat | None = None,
+        workers: int = 1,
     ) -> None:
         if matching not in ("first", "all"):
             raise ValueError(f'matching is "first" or "all", not {matching!r}')
         for name, limit in (("threads", threads), ("fds", fds)):
             if not 0 <= limit < 1 << 32:
                 raise ValueError(f"{name}: a limit is from 0 (the default) to {(1 << 32) - 1}, not {limit}")
+        if not 1 <= workers <= MAX_WORKERS:
+            raise ValueError(f"workers: from 1 to {MAX_WORKERS}, not {workers}")
         format = format or AlertFormat()
         environ = os.fsencode(os.environ.get("FALCO_HOSTNAME", "")).decode("utf-8", "replace")
         host = hostname or format.hostname or environ or socket.gethostname()
@@ -71,6 +79,8 @@ class Engine:
         self._past = Stats()                # of cores that are gone
         self.replace(compile_rules(()) if rules is None else rules)
         self._cores = [Core(matching, threads, fds)]
+        self._workers = workers
+        self._helpers: list[Core] = []      # the workers but the first, once they were needed
 
     def __repr__(self) -> str:
         return f"<Engine {self._matching} {self._program!r}>"
@@ -122,6 +132,9 @@ class Engine:
     def stats(self) -> Stats:
         """What has been done so far, in all runs. May be called during a run, from any thread."""
         total = functools.reduce(Stats.plus, (core.stats() for core in tuple(self._cores)), self._past)
+        for helper in self._helpers:        # of what is shared; the rest they do as the first does
+            done = helper.stats()
+            total = dataclasses.replace(total, evaluated=total.evaluated + done.evaluated, matches=total.matches + done.matches)
         return dataclasses.replace(total, events=total.events + self._given, alerts=dict(self._alerts))
 
     # ---- runs ----
@@ -160,7 +173,8 @@ class Engine:
     def _run_sources(self, sources: list[Source]) -> Iterator[Alert]:
         run = self._begin()
         if len(sources) == 1:
-            yield from self._run_source(run, self._cores[0], sources[0])
+            with self._sharing(self._cores[0], sources[0]) as core:
+                yield from self._run_source(run, core, sources[0])
             return
         others = [Core(self._matching, *self._limits) for _ in sources[1:]]
         self._cores += others
@@ -171,7 +185,7 @@ class Engine:
             self._cores = self._cores[:1]
             self._past = functools.reduce(Stats.plus, (core.stats() for core in others), self._past)
 
-    def _run_source(self, run: int, core: Core, source: Source) -> Iterator[Alert]:
+    def _run_source(self, run: int, core: Core | Workers, source: Source) -> Iterator[Alert]:
         _open(source, core)
         with self._chunks(source) as chunks:
             for chunk in chunks:
@@ -192,6 +206,20 @@ class Engine:
             if self._go_on(run):            # a source that was closed ends anywhere
                 core.finish()
 
+    @contextlib.contextmanager
+    def _sharing(self, core: Core, source: Source) -> Iterator[Core | Workers]:
+        """The core, together with the other workers if the source can be shared."""
+        if self._workers == 1 or hasattr(source, "open_on"):
+            yield core
+            return
+        while len(self._helpers) < self._workers - 1:
+            self._helpers.append(Core(self._matching, *self._limits))
+        group = Workers([core, *self._helpers])
+        try:
+            yield group
+        finally:
+            group.close()
+
     def _run_dicts(self, events: Iterable[Mapping[str, object]]) -> Iterator[Alert]:
         run = self._begin()
         core = self._cores[0]
@@ -204,9 +232,9 @@ class Engine:
             self._given += 1
             yield from self._take(core)
 
-    def _take(self, core: Core) -> Iterator[Alert]:
+    def _take(self, core: Core | Workers) -> Iterator[Alert]:
         program = core.program
-        for match in read_matches(core.take_batch()):
+        for match in core.take():
             alert = Alert(program, match, self._format)
             self._alerts[alert.rule] = self._alerts.get(alert.rule, 0) + 1
             yield alert
@@ -224,7 +252,7 @@ class Engine:
             close()
 
 
-def _open(source: Source, core: Core) -> None:
+def _open(source: Source, core: Core | Workers) -> None:
     """Makes a core ready for a source: the source does it itself, if it has open_on(); else a capture begins."""
     open_on = getattr(source, "open_on", None)
     if open_on is None:

@@ -16,7 +16,7 @@ import click
 
 from ..alert import Priority
 from ..cache import load_program
-from ..engine import Engine
+from ..engine import MAX_WORKERS, Engine
 from ..errors import FalcolibError
 from ..settings import read_settings
 from ..sources import Capture
@@ -41,7 +41,9 @@ def default_rules() -> str:
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting of falco.yaml, see above. May be repeated.")
 @click.option("--cache/--no-cache", default=True,
               help="Whether to take compiled rules from the cache and keep them there: FALCOLIB_CACHE, else ~/.cache/falcolib.")
-def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tuple[str, ...], cache: bool) -> None:
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, metavar="N",
+              help="Processors that evaluate rules on the capture. The alerts are those of one. Pays where rules cost more than reading.")
+def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tuple[str, ...], cache: bool, workers: int) -> None:
     """Match events against rules and print alerts.
 
     Alerts go to stdout, everything else to stderr. SIGINT and SIGTERM end the run cleanly: what was found is printed, then the statistics,
@@ -73,7 +75,7 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
         loaded = load_program(*(rules or (default_rules(),)), priority=settings.priority, cache=cache)
         for warning in loaded.warnings:
             log(f"Warning: {warning}")
-        engine = Engine(loaded.program, matching=settings.rule_matching, format=settings.format)
+        engine = Engine(loaded.program, matching=settings.rule_matching, format=settings.format, workers=workers)
         gc.freeze()
         gc.enable()
         count = sum(rule.enabled for rule in loaded.program.rules)
