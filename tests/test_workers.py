@@ -30,7 +30,7 @@ def lines(engine: Engine, source) -> list[tuple[str, str]]:
     out = []
     try:
         for alert in engine.run(source):
-            out.append((alert.id, alert.message))       # noqa: PERF401 - kept where the run raises
+            out.append((alert.id, alert.message))
     except FalcolibError as e:
         out.append((type(e).__name__, str(e)))
     return out
