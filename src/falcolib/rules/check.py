@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeAlias, TypeVar
 
 from .. import schema
 from ..errors import RuleError
@@ -39,6 +40,8 @@ from .ast import (
     Value,
 )
 from .grammar import TRANSFORMERS
+
+T = TypeVar("T")
 
 #: Bytes that Falco keeps for a literal.
 LITERAL_LIMIT = 256
@@ -539,14 +542,17 @@ _NEVER = frozenset({("=", 0), ("in", 0), ("<", 0), ("<", 1), ("<=", 0)})
 _ALWAYS = frozenset({("!=", 0), (">", 0), (">=", 0), (">=", 1)})
 
 
-def _events_of(check: Check) -> tuple[frozenset[int], frozenset[int]]:
+#: The event types of a name.
+_Named: TypeAlias = Callable[[str], frozenset[T]]
+
+
+def _events_of(check: Check, everything: frozenset[T], named: _Named[T]) -> tuple[frozenset[T], frozenset[T]]:
     """The event types on which a test, and its negation, can be true."""
-    everything = _all_events()
     slot = check.slot
     if isinstance(slot, FieldSlot) and check.other is None and check.modifier is None and check.values:
         if slot.info.name in ("evt.type", "syscall.type") and check.op in ("=", "!=", "in"):
-            named: frozenset[int] = frozenset().union(*(schema.EVENT_IDS.get(str(v), frozenset()) for v in check.values))
-            return (everything - named, named) if check.op == "!=" else (named, everything - named)
+            those: frozenset[T] = frozenset().union(*(named(str(v)) for v in check.values))
+            return (everything - those, those) if check.op == "!=" else (those, everything - those)
         if slot.info.name == "evt.num":
             if all((check.op, v) in _NEVER for v in check.values):
                 return frozenset(), everything
@@ -557,14 +563,44 @@ def _events_of(check: Check) -> tuple[frozenset[int], frozenset[int]]:
 
 def event_types(tree: Checked) -> frozenset[int]:
     """The ids of the event types that a condition can match: ``and`` cuts, ``or`` unites, ``not`` goes down to the tests."""
-    stack: list[tuple[Checked, bool, list[frozenset[int]]]] = [(tree, False, [])]
+    return _matching(tree, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()))
+
+
+def events_of_parts(tree: Checked) -> dict[int, tuple[frozenset[int], frozenset[int]]]:
+    """The event types that a condition and each of its parts, by its id(), can match, and those that its negation can."""
+    found: dict[int, tuple[frozenset[int], frozenset[int]]] = {}
+    stack: list[tuple[Checked, bool]] = [(tree, False)]
+    while stack:
+        node, ready = stack.pop()
+        if isinstance(node, Check):
+            found[id(node)] = _events_of(node, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()))
+        elif not ready:
+            stack.append((node, True))
+            stack += [(child, False) for child in ((node.child,) if isinstance(node, CheckedNot) else node.children)]
+        elif isinstance(node, CheckedNot):
+            found[id(node)] = found[id(node.child)][::-1]
+        else:
+            those, others = zip(*(found[id(child)] for child in node.children), strict=True)
+            cut, united = frozenset.intersection, frozenset().union
+            is_and = isinstance(node, CheckedAnd)
+            found[id(node)] = (cut(*those), united(*others)) if is_and else (united(*those), cut(*others))
+    return found
+
+
+def event_names(tree: Checked) -> frozenset[str]:
+    """The names of the events that a condition can match; of system calls without an event of their own, too."""
+    return _matching(tree, frozenset(schema.EVENT_IDS), lambda name: frozenset({name}))
+
+
+def _matching(tree: Checked, everything: frozenset[T], named: _Named[T]) -> frozenset[T]:
+    stack: list[tuple[Checked, bool, list[frozenset[T]]]] = [(tree, False, [])]
     while True:
         node, negated, done = stack[-1]
         if isinstance(node, CheckedNot):
             stack[-1] = (node.child, not negated, [])
             continue
         if isinstance(node, Check):
-            result = _events_of(node)[negated]
+            result = _events_of(node, everything, named)[negated]
         elif len(done) < len(node.children):
             stack.append((node.children[len(done)], negated, []))
             continue

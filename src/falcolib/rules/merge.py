@@ -23,14 +23,15 @@ _PRIORITY = {name.lower(): i for i, name in enumerate(PRIORITIES)} | {"info": 6}
 
 SOURCES = frozenset({"syscall"})
 
-_APPENDABLE = ("condition", "exceptions", "output", "desc", "tags")
-_REPLACEABLE = (*_APPENDABLE, "priority", "enabled", "warn_evttypes", "skip-if-unknown-filter", "capture", "capture_duration")
-_KEYS = {
+#: Keys of a rule that override can append to, and replace; the keys that the kinds of items know.
+APPENDABLE = ("condition", "exceptions", "output", "desc", "tags")
+REPLACEABLE = (*APPENDABLE, "priority", "enabled", "warn_evttypes", "skip-if-unknown-filter", "capture", "capture_duration")
+KEYS = {
     "required_engine_version": {"required_engine_version"},
     "required_plugin_versions": {"required_plugin_versions"},
     "list": {"list", "items", "append", "override"},
     "macro": {"macro", "condition", "append", "override"},
-    "rule": {"rule", "source", "append", "override", *_REPLACEABLE},
+    "rule": {"rule", "source", "append", "override", *REPLACEABLE},
 }
 _BLANKS = " \t\n\r\v\f"
 _OLD_APPEND = "'append' key is deprecated. Add an 'append' entry (e.g. 'condition: append') under 'override' instead."
@@ -324,7 +325,7 @@ class _Item:
             if self.item.get(kind) is not None:
                 context = reader()
                 for key, _ in self.item.pairs:
-                    if key.kind == "scalar" and key.text not in _KEYS[kind]:
+                    if key.kind == "scalar" and key.text not in KEYS[kind]:
                         message = f"Unknown key '{key.text}' in {kind} definition"
                         self.result.warn("LOAD_UNKNOWN_KEY", message, context, at=self.source.place(key))
                 return
@@ -431,10 +432,10 @@ class _Item:
         name = self.text("rule", self.at("rule", "", self.item, self.root))
         context = self.at("rule", name, self.item, self.root)
         append = self.append_flag(context)
-        appended, replaced = self.overrides(context, _APPENDABLE, _REPLACEABLE)
+        appended, replaced = self.overrides(context, APPENDABLE, REPLACEABLE)
         if append and (appended or replaced):
             raise Mistake("LOAD_ERR_YAML_VALIDATE", _BOTH_APPENDS, context)
-        given = {key for key in _REPLACEABLE if self.item.get(key) is not None}
+        given = {key for key in REPLACEABLE if self.item.get(key) is not None}
         if appended or replaced:
             left = set(given)
             if appended:
@@ -464,7 +465,7 @@ class _Item:
     @staticmethod
     def take(keys: set[str], left: set[str], operation: str, context: Context) -> None:
         """Keys listed under override must be given, and are used up."""
-        for key in _REPLACEABLE:
+        for key in REPLACEABLE:
             if key in keys:
                 if key not in left:
                     raise Mistake("LOAD_ERR_YAML_VALIDATE",

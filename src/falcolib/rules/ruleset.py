@@ -112,6 +112,11 @@ class RuleSet:
         return load_results(self._results)
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """The rule files and texts that it was read from, in order: ``name``, ``text``."""
+        return self._sources
+
+    @property
     def macros(self) -> Mapping[str, str]:
         """The conditions of the macros, as written, by name."""
         return MappingProxyType(dict(self._compiled.macros))
@@ -193,6 +198,12 @@ def load_all(given: Iterable[Given | Source], stop: bool) -> tuple[list[Source],
         if problem is not None:
             results[-1].errors.append(problem)
     return sources, results, compiled, problem
+
+
+def check_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Result], RuleSet | None]:
+    """What came of each rule file, all of which are read, and the rules; None if there is a mistake. Raises OSError."""
+    sources, results, compiled, problem = load_all(given_files(paths), stop=False)
+    return results, RuleSet()._fill(tuple(sources), tuple(results), compiled, ()) if problem is None else None
 
 
 def _unmet_requirement(collection: Collection) -> Problem | None:

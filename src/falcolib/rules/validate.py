@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .files import given_files
 from .report import load_results
-from .ruleset import given_text, load_all
+from .ruleset import check_files, given_text, load_all
 
 
 def validate(*paths: str | os.PathLike[str]) -> dict[str, Any]:
@@ -16,7 +15,7 @@ def validate(*paths: str | os.PathLike[str]) -> dict[str, Any]:
 
     Files are read into one collection, so one can use what another before it defines. Raises OSError for a file that can't be read.
     """
-    return load_results(load_all(given_files(paths), stop=False)[1])
+    return load_results(check_files(paths)[0])
 
 
 def validate_text(text: str, name: str = "<string>") -> dict[str, Any]:
