@@ -55,6 +55,7 @@ typedef struct {
     uint32_t threads, fds;      /* limits of the state; 0 = the default */
     uint32_t match_all;         /* 0: the first rule that matches an event; 1: all */
     const char *hostname;       /* for evt.hostname; NULL = "" */
+    const char *static_container;       /* the one that all processes are in, in the JSON of a container event; NULL: control groups tell */
 } fl_engine_options;
 
 typedef struct {
@@ -68,6 +69,7 @@ typedef struct {
     uint64_t lookups;           /* threads that were unknown at their first event, and looked up in /proc; … */
     uint64_t lookups_failed;    /* … had ended by then; … */
     uint64_t lookups_refused;   /* … were not looked up, as that took too much of the time */
+    uint64_t containers_asked, containers_unknown, containers_refused;
     uint64_t last_ts;           /* ns: of the last event */
 } fl_engine_stats;
 
@@ -106,6 +108,13 @@ int fl_engine_current(fl_engine *engine, fl_event_now *now);
 
 /* Runs the program on given values (an event as a dict): `values` holds a value for each slot of the program, in the batch's form. */
 int fl_engine_match_values(fl_engine *engine, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error);
+
+/* Containers that no event tells of (on live sources). After ask, ids that come up are wanted; wanted takes them, a NUL after each, and returns
+ * their bytes, 0 for none. container tells what is known of one, in the JSON of a container event: {"container": {"id": …}}; with
+ * "lookup": "unknown" in it, that nobody knows it. Between two pushes: the current event is left. */
+int fl_engine_ask_containers(fl_engine *engine, int ask);
+int fl_engine_wanted(fl_engine *engine, char *ids, size_t size);
+int fl_engine_container(fl_engine *engine, const char *json, size_t len);
 
 /* Matches since the last clear, one after the other (little-endian, packed):
  *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values

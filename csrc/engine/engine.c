@@ -70,6 +70,8 @@ fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, vo
     e->hostname = strdup(options->hostname ? options->hostname : "");
     if (!e->state || !e->scap || !e->hostname || fl_scratch_init(&e->scratch))
         goto out_of_memory;
+    if (options->static_container)
+        fl_state_static_container(e->state, options->static_container);
     e->match_all = options->match_all;
     e->regex = regex;
     e->regex_handle = handle;
@@ -383,6 +385,24 @@ int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t t
     return evaluate(e, fl_given_fill, &given, &ev, true, error);
 }
 
+int fl_engine_ask_containers(fl_engine *e, int ask)
+{
+    fl_state_ask_containers(e->state, ask != 0);
+    return FL_OK;
+}
+
+int fl_engine_wanted(fl_engine *e, char *ids, size_t size)
+{
+    return (int)fl_state_wanted(e->state, ids, size < INT32_MAX ? size : INT32_MAX);
+}
+
+int fl_engine_container(fl_engine *e, const char *json, size_t len)
+{
+    leave(e);
+    fl_state_container(e->state, json, len);
+    return FL_OK;
+}
+
 const uint8_t *fl_engine_batch(fl_engine *e, size_t *len, uint32_t *matches)
 {
     *len = e->batch.len;
@@ -410,6 +430,7 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
         .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .last_ts = e->last_ts,
         .scanned_threads = n.threads, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
         .lookups_refused = n.lookups_refused,
+        .containers_asked = s.containers_asked, .containers_unknown = s.containers_unknown, .containers_refused = s.containers_refused,
     };
 }
 

@@ -78,6 +78,19 @@ EXTRACT(container_type)
     return subject_of(view, &s) && fl_set_lit(out, s.container ? s.container->type : "host");
 }
 
+/* Why the other fields are absent, where they are. */
+EXTRACT(container_lookup)
+{
+    static const char *const texts[] = {[FL_LOOKUP_NONE] = "none", [FL_LOOKUP_PENDING] = "pending", [FL_LOOKUP_UNKNOWN] = "unknown",
+                                        [FL_LOOKUP_KNOWN] = "known"};
+    const struct fl_thread *thread = fl_thread_of(view);
+    if (view->now->container)
+        return fl_set_lit(out, texts[FL_LOOKUP_KNOWN]);
+    if (!thread)
+        return false;
+    return fl_set_lit(out, thread->container_id ? texts[fl_container_lookup(view->state, thread->container_id)] : "host");
+}
+
 /* ---- its time: its first process's pid namespace began with it ---- */
 
 EXTRACT(container_start_ts)

@@ -161,6 +161,10 @@ static struct fl_slice subsystem_name(struct fl_slice name)
 /* Sets the container of cgroups that are a thread's own now. Processes run in few groups: what the last ones told is remembered. */
 static void set_container(struct fl_state *state, struct fl_thread *thread)
 {
+    if (state->static_container) {
+        fl_set_str(state, &thread->container_id, fl_str_ref(state->static_container));
+        return;
+    }
     if (state->cgroups_seen != thread->cgroups) {
         const char *at = thread->cgroups->data, *end = at + thread->cgroups->len;
         bool found = false;
@@ -175,6 +179,8 @@ static void set_container(struct fl_state *state, struct fl_thread *thread)
         }
         fl_set_str(state, &state->cgroups_container, found ? fl_str_get(state->strings, id.data, id.len) : NULL);
         fl_set_str(state, &state->cgroups_seen, fl_str_ref(thread->cgroups));
+        if (state->cgroups_container)
+            fl_container_want(state, state->cgroups_container, false);
     }
     fl_set_str(state, &thread->container_id, fl_str_ref(state->cgroups_container));
 }

@@ -19,6 +19,7 @@
 #define FL_FDS_TOTAL_MAX (1u << 21)     /* descriptors of all tables: a copy at each fork must not multiply a capture's size */
 #define FL_INTERFACES_MAX 4096u
 #define FL_USERS_MAX (1u << 20)         /* users, and groups */
+#define FL_WANTED_MAX 512u              /* containers that nobody has begun to look up */
 #define FL_CGROUPS_MAX 16384u           /* bytes of a thread's cgroups; four times what recorders take */
 #define FL_STORED_ENTER_MAX 4096u       /* bytes */
 #define FL_STORED_ENTERS_MAX (64u << 20)        /* bytes of all threads': an honest one has some 50 to 300 */
@@ -109,6 +110,11 @@ struct fl_state {
 
     /* the container of the cgroups seen last */
     struct fl_str *cgroups_seen, *cgroups_container;
+    struct fl_str *static_container, *static_json;      /* full id, and what is told of it; or NULL */
+    bool ask_containers;
+    uint32_t no_sweep;                  /* containers to refuse before the table is looked through again */
+    struct fl_str *wanted[FL_WANTED_MAX];       /* full ids */
+    uint32_t nwanted;
 };
 
 /* A transition: changes the state as an event says. now.thread isn't NULL if the event attaches to any thread. */
@@ -165,6 +171,15 @@ void fl_users_clear(struct fl_state *state);
 
 /* metadata.c */
 void fl_containers_clear(struct fl_state *state);
+void fl_container_tell_static(struct fl_state *state);
+void fl_container_want(struct fl_state *state, struct fl_str *id, bool again);         /* again: also if it is known */
+
+/* A process that is the first of its pid namespace came or went: its container may have, and is asked for again. */
+static inline void fl_container_init(struct fl_state *state, const struct fl_thread *thread)
+{
+    if (thread->vtid == 1 && thread->vpid == 1 && thread->container_id)
+        fl_container_want(state, thread->container_id, true);
+}
 
 /* paths.c */
 bool fl_is_mapped(const uint8_t *addr);                        /* an IPv4 address in an IPv6 one (its last 4 bytes) */

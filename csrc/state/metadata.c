@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is known of containers besides their ids: a container event tells it as JSON (spec: engine.md E5). A container of which
- * no event told has only its id.
+ * What is known of containers besides their ids: a container event tells it as JSON (spec: engine.md E5), and so does whoever takes the ids
+ * that are wanted and asks the runtimes: {"container": {"id": …, "lookup": "unknown"}} where these don't know it. A container of which
+ * nobody told has only its id.
  */
 #include <stdlib.h>
 
@@ -17,11 +18,25 @@ static const char *const types[] = {"docker", "lxc", "libvirt-lxc", "mesos", "rk
 /* Containers are found by the number that the interned short id is. */
 static int64_t key_of(const struct fl_str *id) { return (int64_t)(intptr_t)id; }
 
-const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id)
+static struct fl_container *entry_of(const struct fl_state *state, const struct fl_str *id)
 {
     const struct fl_str *interned = fl_str_find(state->strings, id->data, id->len < FL_SHORT_ID ? id->len : FL_SHORT_ID);
 
     return interned ? fl_map_find(&state->containers, key_of(interned)) : NULL;
+}
+
+const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id)
+{
+    const struct fl_container *c = entry_of(state, id);
+
+    return c && c->lookup == FL_LOOKUP_KNOWN ? c : NULL;
+}
+
+enum fl_lookup fl_container_lookup(const struct fl_state *state, const struct fl_str *id)
+{
+    const struct fl_container *c = entry_of(state, id);
+
+    return c ? c->lookup : FL_LOOKUP_NONE;
 }
 
 static void free_container(struct fl_state *state, struct fl_container *c)
@@ -41,7 +56,105 @@ void fl_containers_clear(struct fl_state *state)
             free_container(state, state->containers.slots[i].value);
     }
     fl_map_clear(&state->containers);
+    while (state->nwanted)
+        fl_str_put(state->strings, state->wanted[--state->nwanted]);
 }
+
+/* Containers that no process is in any more make room for others. */
+static void sweep(struct fl_state *state)
+{
+    struct fl_map used = {0};
+
+    for (uint32_t i = 0; state->threads.slots && i <= state->threads.mask; i++) {
+        const struct fl_thread *thread = state->threads.slots[i].value;
+        struct fl_container *c = thread && thread->container_id ? entry_of(state, thread->container_id) : NULL;
+        if (c && fl_map_set(&used, key_of(c->id), c) != 0)
+            goto done;
+    }
+    for (uint32_t i = 0; i <= state->containers.mask; i++) {
+        struct fl_container *c = state->containers.slots[i].value;
+        if (!c || fl_map_find(&used, key_of(c->id)))
+            continue;
+        fl_map_remove(&state->containers, key_of(c->id));
+        free_container(state, c);
+        i--;                    /* another one may have moved here */
+    }
+done:
+    fl_map_clear(&used);
+}
+
+/* Enters a container in place of what was known of it. False, and it is freed, when the table is full. */
+static bool enter(struct fl_state *state, struct fl_container *c)
+{
+    struct fl_container *old = fl_map_find(&state->containers, key_of(c->id));
+
+    if (!old && state->containers.count >= FL_CONTAINERS_MAX && state->no_sweep-- == 0) {
+        sweep(state);
+        /* where they are all in use, looking through all threads for each new one would be a way to stop us */
+        state->no_sweep = state->containers.count > FL_CONTAINERS_MAX / 8 * 7 ? FL_CONTAINERS_MAX / 8 : 0;
+    }
+    if ((!old && state->containers.count >= FL_CONTAINERS_MAX) || fl_map_set(&state->containers, key_of(c->id), c) != 0) {
+        state->stats.containers_refused++;
+        free_container(state, c);
+        return false;
+    }
+    if (old)
+        free_container(state, old);
+    return true;
+}
+
+/* A container of which nothing is known; takes the id. */
+static struct fl_container *nameless(struct fl_state *state, struct fl_str *id, enum fl_lookup lookup)
+{
+    struct fl_container *c = calloc(1, sizeof *c);
+
+    if (!c) {
+        fl_str_put(state->strings, id);
+        return NULL;
+    }
+    c->id = id;
+    c->lookup = lookup;
+    c->type = "unknown";
+    return c;
+}
+
+void fl_container_want(struct fl_state *state, struct fl_str *id, bool again)
+{
+    const struct fl_container *c;
+
+    if (!state->ask_containers || state->nwanted >= FL_WANTED_MAX)
+        return;
+    c = entry_of(state, id);
+    if (c && (c->lookup == FL_LOOKUP_PENDING || !again))
+        return;
+    if (!c) {
+        struct fl_str *brief = fl_str_get(state->strings, id->data, id->len < FL_SHORT_ID ? id->len : FL_SHORT_ID);
+        struct fl_container *fresh = brief ? nameless(state, brief, FL_LOOKUP_PENDING) : NULL;
+        if (!fresh || !enter(state, fresh))
+            return;
+    }
+    state->wanted[state->nwanted++] = fl_str_ref(id);
+    state->stats.containers_asked++;
+}
+
+void fl_state_ask_containers(struct fl_state *state, bool ask) { state->ask_containers = ask; }
+
+size_t fl_state_wanted(struct fl_state *state, char *ids, size_t size)
+{
+    size_t used = 0;
+
+    while (state->nwanted) {
+        struct fl_str *id = state->wanted[state->nwanted - 1];
+        if (used + id->len + 1 > size)
+            break;
+        memcpy(ids + used, id->data, id->len + 1);      /* with the NUL that ends each text */
+        used += id->len + 1;
+        state->nwanted--;
+        fl_str_put(state->strings, id);
+    }
+    return used;
+}
+
 
 static bool is_true(struct fl_json object, const char *name)
 {
@@ -141,15 +254,22 @@ static void learn(struct fl_state *state, struct fl_json object, char *room)
         fl_str_put(state->strings, id);
         return;
     }
-    struct fl_container *c = fl_map_find(&state->containers, key_of(id)), *fresh = NULL;
-    if (c || state->containers.count < FL_CONTAINERS_MAX)
-        fresh = calloc(1, sizeof *fresh);
+    struct fl_json lookup;
+    if (fl_json_get(object, "lookup", &lookup) && fl_json_is(lookup, "\"unknown\"")) {
+        struct fl_container *unknown = nameless(state, id, FL_LOOKUP_UNKNOWN);
+        state->stats.containers_unknown++;
+        if (unknown)
+            enter(state, unknown);
+        return;
+    }
+    struct fl_container *fresh = calloc(1, sizeof *fresh);
     if (!fresh) {
         fl_str_put(state->strings, id);
         return;
     }
     *fresh = (struct fl_container){
         .id = id,
+        .lookup = FL_LOOKUP_KNOWN,
         .type = type_of(object),
         .full_id = text_of(state, object, "full_id", room),
         .name = text_of(state, object, "name", room),
@@ -173,13 +293,10 @@ static void learn(struct fl_state *state, struct fl_json object, char *room)
     bool whole = fresh->full_id && fresh->name && fresh->image && fresh->image_id && fresh->repository && fresh->tag &&
                  fresh->digest && fresh->ip && fresh->cni_json && fresh->sandbox_id && fresh->labels && fresh->sandbox_labels &&
                  fresh->mounts;
-    if (!whole || fl_map_set(&state->containers, key_of(id), fresh) != 0) {
+    if (!whole)
         free_container(state, fresh);
-        return;
-    }
-    if (c)
-        free_container(state, c);
-    state->now.container = fresh;
+    else if (enter(state, fresh))
+        state->now.container = fresh;
 }
 
 static void forget(struct fl_state *state, struct fl_json object, char *room)
@@ -201,6 +318,32 @@ static void tell(struct fl_state *state, struct fl_slice json, bool removed)
     if (room && fl_json_parse(json.data, json.len, &root) && fl_json_get(root, "container", &object))
         (removed ? forget : learn)(state, object, room);
     free(room);
+}
+
+void fl_state_container(struct fl_state *state, const char *json, size_t len)
+{
+    if (len <= UINT32_MAX / 4)
+        tell(state, (struct fl_slice){json, (uint32_t)len}, false);
+    state->now.container = NULL;        /* no event told it */
+}
+
+void fl_state_static_container(struct fl_state *state, const char *json)
+{
+    size_t len = strlen(json);
+    struct fl_json root, object, id;
+    char *room = malloc(len + 1);
+
+    if (room && fl_json_parse(json, len, &root) && fl_json_get(root, "container", &object) && fl_json_get(object, "full_id", &id)) {
+        fl_set_str(state, &state->static_container, fl_str_get(state->strings, room, fl_json_string(id, room)));
+        fl_set_str(state, &state->static_json, fl_str_get(state->strings, json, len));
+    }
+    free(room);
+}
+
+void fl_container_tell_static(struct fl_state *state)
+{
+    if (state->static_json)
+        fl_state_container(state, state->static_json->data, state->static_json->len);
 }
 
 void fl_container_json(struct fl_state *state, const struct fl_event *ev)

@@ -231,6 +231,7 @@ static void clone_of_child(struct fl_state *state, const struct fl_event *ev)
     if (!fl_thread_add(state, child))
         return;
     fl_thread_link(state, child);
+    fl_container_init(state, child);
     state->now.thread = child;
 }
 

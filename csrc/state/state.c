@@ -94,6 +94,8 @@ void fl_state_free(struct fl_state *state)
     fl_fds_free_spare(state);
     fl_str_put(state->strings, state->empty);
     fl_str_put(state->strings, state->na);
+    fl_str_put(state->strings, state->static_container);
+    fl_str_put(state->strings, state->static_json);
     free(state);
 }
 
@@ -283,6 +285,7 @@ void fl_state_start(struct fl_state *state)
         if (state->threads.slots[i].value)
             fl_thread_link(state, state->threads.slots[i].value);
     }
+    fl_container_tell_static(state);
     each_fd(state, note_server, ports);
     each_fd(state, give_role, ports);
 }
@@ -302,6 +305,7 @@ static void finish_previous(struct fl_state *state)
         state->exiting = false;
         thread = fl_map_find(&state->threads, state->exiting_tid);
         if (thread) {
+            fl_container_init(state, thread);
             fl_exited_add(state, thread->ptid, thread->tid, state->exiting_ts);
             fl_thread_remove(state, thread);
         }

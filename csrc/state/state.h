@@ -102,9 +102,18 @@ struct fl_grp { uint32_t gid; struct fl_str *name; };
 
 #define FL_SHORT_ID 12          /* characters of a container's id as it is shown */
 
+/* What is known of a container besides its id. */
+enum fl_lookup {
+    FL_LOOKUP_NONE,             /* nobody was asked, and no event told */
+    FL_LOOKUP_PENDING,          /* asked for, and not known yet */
+    FL_LOOKUP_UNKNOWN,          /* asked for: nobody knows it */
+    FL_LOOKUP_KNOWN,
+};
+
 /* What an event told of a container; texts are never NULL. */
 struct fl_container {
     struct fl_str *id;          /* short */
+    enum fl_lookup lookup;
     const char *type;
     struct fl_str *full_id, *name, *image, *image_id, *repository, *tag, *digest, *ip, *cni_json, *sandbox_id;
     struct fl_str *labels, *sandbox_labels;     /* name, value, name, value: a NUL after each */
@@ -122,6 +131,7 @@ struct fl_state_stats {
     uint64_t fds_added, fds_removed, fds_refused;
     uint64_t fake_threads, fd_lookups_failed, stored_enters;
     uint64_t texts_refused;     /* see fl_strings_refused */
+    uint64_t containers_asked, containers_unknown, containers_refused;
 };
 
 /* What the current event is about; valid between fl_state_apply and fl_state_leave. */
@@ -162,6 +172,14 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
 /* After the rules have seen the event (H1 step 6). */
 void fl_state_leave(struct fl_state *state);
 
+/* Containers that events don't tell of: from now on the ids that come up are kept until somebody takes them, finds the rest out, and tells it
+ * in the JSON of container events (metadata.c). */
+void fl_state_ask_containers(struct fl_state *state, bool ask);
+size_t fl_state_wanted(struct fl_state *state, char *ids, size_t size);            /* takes ids, a NUL after each; returns their bytes */
+void fl_state_container(struct fl_state *state, const char *json, size_t len);     /* between two events */
+/* All processes are in this container, told as above, whatever their control groups say. */
+void fl_state_static_container(struct fl_state *state, const char *json);
+
 /* Look-ups of the fields. NULL where there is none. */
 struct fl_thread *fl_thread_find(const struct fl_state *state, int64_t tid);
 struct fl_thread *fl_thread_main(const struct fl_thread *thread);                  /* the group's leader; the thread itself if unknown */
@@ -173,7 +191,8 @@ uint32_t fl_fds_count(const struct fl_fds *fds);
 void fl_fds_each(const struct fl_fds *fds, void (*visit)(const struct fl_fd *fd, void *context), void *context);
 const struct fl_user *fl_user_find(const struct fl_state *state, uint32_t uid);
 const struct fl_grp *fl_grp_find(const struct fl_state *state, uint32_t gid);
-const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id);   /* full or short */
+const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id);   /* one that is known; full or short id */
+enum fl_lookup fl_container_lookup(const struct fl_state *state, const struct fl_str *id);
 bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6);
 struct fl_str *fl_hostname(const struct fl_state *state);                          /* of the capture's machine block; may be NULL */
 struct fl_strings *fl_state_strings(const struct fl_state *state);

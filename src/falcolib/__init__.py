@@ -22,6 +22,7 @@ from .stats import Stats
 
 if TYPE_CHECKING:
     from .cache import load_program
+    from .containers import Containers
     from .rules import RuleSet
     from .rules.validate import validate, validate_text
 
@@ -32,6 +33,7 @@ __all__ = [
     "AlertFormat",
     "Capture",
     "CaptureError",
+    "Containers",
     "Engine",
     "Event",
     "FalcolibError",
@@ -52,4 +54,4 @@ __all__ = [
     "validate_text",
 ]
 __getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
-                                      ".cache": ["load_program"]})
+                                      ".cache": ["load_program"], ".containers.options": ["Containers"]})

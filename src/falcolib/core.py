@@ -34,7 +34,7 @@ class Core:
     keeps it out of the moment in which the reader is replaced. It is reentrant for signal handlers that ask for stats().
     """
 
-    def __init__(self, matching: Matching, threads: int, fds: int) -> None:
+    def __init__(self, matching: Matching, threads: int, fds: int, static_container: bytes = b"") -> None:
         self._callback = Callback()
         self._callback_handle = ffi.new_handle(self._callback)
         self._busy = threading.Lock()
@@ -46,6 +46,9 @@ class Core:
         # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
         name = ffi.new("char[]", os.fsencode(os.environ.get("FALCO_HOSTNAME", "")))
         options = ffi.new("fl_engine_options *", {"threads": threads, "fds": fds, "match_all": matching == "all", "hostname": name})
+        if static_container:
+            static = ffi.new("char[]", static_container)
+            options.static_container = static
         handle = lib.fl_engine_new(options, lib.falcolib_regex, self._callback_handle, self.error)
         if handle == ffi.NULL:
             check(self.error.code, self.error)
@@ -129,6 +132,20 @@ class Core:
         with self._renewing:
             now = lib.fl_engine_get_stats(self.handle)
         return Stats(**{name: getattr(now, name) for name in COUNTERS}, last_time=now.last_ts)
+
+    def ask_containers(self) -> None:
+        """From now on the ids of containers that come up are wanted: see wanted_containers()."""
+        self._call(lib.fl_engine_ask_containers, 1)
+
+    def wanted_containers(self) -> list[str]:
+        """Full ids of containers that came up since the last call, of which nobody told yet."""
+        ids = ffi.new("char[]", 65536)
+        size = self._call(lib.fl_engine_wanted, ids, len(ids))
+        return bytes(ffi.buffer(ids, size)).decode("utf-8", "replace").split("\0")[:-1]
+
+    def tell_container(self, json: bytes) -> None:
+        """Tells what is known of a container, in the JSON of a capture's container events. Between two pushes."""
+        self._call(lib.fl_engine_container, json, len(json))
 
     def take_batch(self) -> bytes:
         size, matches = ffi.new("size_t *"), ffi.new("uint32_t *")

@@ -22,6 +22,7 @@ from .stats import Stats
 from .workers import Workers
 
 if TYPE_CHECKING:
+    from .containers import Containers
     from .rules import RuleSet
 
 #: What run() takes: a source of records, events as dicts, or several sources.
@@ -40,6 +41,8 @@ class Engine:
     0 for the default; what comes above is counted in stats() and left out. format: how alerts are printed. workers: how many processors
     evaluate the rules on a capture; the alerts and their order are those of one. Each keeps the whole state, so this pays where rules cost
     more than reading, and takes the memory of as many. Sources other than captures, and several sources at once, are not shared.
+    containers: whom to ask about containers, on live sources; default Docker, Podman, containerd and CRI-O at their usual sockets;
+    ``Containers.none()``: nobody.
 
     An engine does one run at a time, in one thread; replace(), stop() and stats() may be called from any. Programs can be shared by any
     number of engines and threads, and the core works without Python's lock.
@@ -57,6 +60,7 @@ class Engine:
         fds: int = 0,
         format: AlertFormat | None = None,
         workers: int = 1,
+        containers: Containers | None = None,
     ) -> None:
         if matching not in ("first", "all"):
             raise ValueError(f'matching is "first" or "all", not {matching!r}')
@@ -70,7 +74,8 @@ class Engine:
         host = hostname or format.hostname or environ or socket.gethostname()
         self._format = dataclasses.replace(format, hostname=host)
         self._matching = matching
-        self._limits = (threads, fds)
+        self._containers = containers
+        self._limits = (threads, fds, containers.static.told() if containers and containers.static else b"")
         self._stopping = False
         self._run_number = 0
         self._reading: list[Source] = []
@@ -78,7 +83,7 @@ class Engine:
         self._given = 0                     # events given as dicts
         self._past = Stats()                # of cores that are gone
         self.replace(compile_rules(()) if rules is None else rules)
-        self._cores = [Core(matching, threads, fds)]
+        self._cores = [Core(matching, *self._limits)]
         self._workers = workers
         self._helpers: list[Core] = []      # the workers but the first, once they were needed
 
@@ -158,7 +163,7 @@ class Engine:
         _open(source, core)
         try:
             with self._chunks(source) as chunks:
-                for chunk in chunks:
+                for chunk in self._attend(core, source, chunks):
                     self._go_on(run)
                     core.push(chunk)
                     while self._go_on(run) and core.step():
@@ -188,7 +193,7 @@ class Engine:
     def _run_source(self, run: int, core: Core | Workers, source: Source) -> Iterator[Alert]:
         _open(source, core)
         with self._chunks(source) as chunks:
-            for chunk in chunks:
+            for chunk in self._attend(core, source, chunks):
                 self._go_on(run)
                 core.push(chunk)
                 while self._go_on(run):
@@ -209,7 +214,7 @@ class Engine:
     @contextlib.contextmanager
     def _sharing(self, core: Core, source: Source) -> Iterator[Core | Workers]:
         """The core, together with the other workers if the source can be shared."""
-        if self._workers == 1 or hasattr(source, "open_on"):
+        if self._workers == 1 or hasattr(source, "open_on") or getattr(source, "live", False):
             yield core
             return
         while len(self._helpers) < self._workers - 1:
@@ -219,6 +224,16 @@ class Engine:
             yield group
         finally:
             group.close()
+
+    def _attend(self, core: Core | Workers, source: Source, chunks: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+        """The chunks; on a live source, runtimes are asked about containers between them."""
+        if not getattr(source, "live", False) or not isinstance(core, Core):
+            return chunks
+        from .containers.lookup import Lookup  # a capture does without its thread and its libraries
+        from .containers.options import Containers
+
+        containers = Containers() if self._containers is None else self._containers
+        return Lookup(containers).attend(core, chunks) if containers.asks else chunks
 
     def _run_dicts(self, events: Iterable[Mapping[str, object]]) -> Iterator[Alert]:
         run = self._begin()

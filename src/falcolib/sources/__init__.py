@@ -17,6 +17,8 @@ class Source(Protocol):
 
     A source that doesn't deliver the bytes of a capture has a fifth, ``open_on(core)``: called at the beginning of a run, it opens what
     it reads on the core, and each of its chunks, which may be empty, lets the core read from there. Without it, a capture begins.
+
+    A source of what happens now has ``live = True``: runtimes are asked for what its events don't tell of containers.
     """
 
     @property
