@@ -24,6 +24,7 @@ typedef struct { int id; const char *name; int x86_64, aarch64, event; const cha
 typedef struct { const char *name, *kind; unsigned bytes; } fl_type_row;
 typedef struct { const char *kind, *name; unsigned value; } fl_word_row;       /* EVENT_FLAG CREATES_FD 1: words.def */
 typedef struct { const char *name, *heading, *description; } fl_class_row;
+typedef struct { const char *name, *plugin, *class_; int type; } fl_document_row;  /* type: its place among a program's event types */
 
 unsigned fl_schema_events(void);                                        /* rows: ids 0 … n-1 */
 int fl_schema_event(unsigned id, fl_event_row *row);                    /* 0, or -1 */
@@ -43,6 +44,8 @@ unsigned fl_schema_words(void);                                         /* rows,
 int fl_schema_word(unsigned i, fl_word_row *row);
 unsigned fl_schema_classes(void);                                       /* of fields */
 int fl_schema_class(unsigned i, fl_class_row *row);
+unsigned fl_schema_documents(void);                                     /* sources of events that are documents */
+int fl_schema_document(unsigned i, fl_document_row *row);
 uint64_t fl_schema_hash_events(void);
 uint64_t fl_schema_hash_fields(void);
 
@@ -70,6 +73,8 @@ typedef struct {
     uint64_t lookups_failed;    /* … had ended by then; … */
     uint64_t lookups_refused;   /* … were not looked up, as that took too much of the time */
     uint64_t containers_asked, containers_unknown, containers_refused;
+    uint64_t malformed, unrecognised, too_large;        /* documents that could not be used */
+    uint64_t undated;           /* documents that don't tell their time: they have that of their reading */
     uint64_t last_ts;           /* ns: of the last event */
 } fl_engine_stats;
 
@@ -97,6 +102,13 @@ int fl_engine_snapshot(fl_engine *engine, const char *root, fl_error_text *error
 /* Makes an event of a thread current, with one of its descriptors (-1: none), to ask for fields of both. After fl_engine_snapshot, a thread that
  * isn't known is looked up. 1, or 0: there is no such thread. */
 int fl_engine_look(fl_engine *engine, int64_t tid, int64_t fd);
+/* Instead of a capture, documents of a source (fl_schema_document), an event of at most `limit` bytes: what is pushed from now on is JSON
+ * texts (source/documents.h), until fl_engine_rewind. Numbers and relative times of events begin anew. */
+int fl_engine_open_documents(fl_engine *engine, unsigned source, size_t limit, fl_error_text *error);
+/* What could not be used, the oldest first: 1 = there is one. kind: 0 malformed, 1 no event of this source, 2 too large; line: from 1, and
+ * again from 1 behind each byte 0x1e. */
+typedef struct { uint64_t line, offset; uint32_t kind; } fl_document_fault;
+int fl_engine_fault(fl_engine *engine, fl_document_fault *fault);
 
 /* One event at a time, without rules: 1 = an event is current, 0 = the bytes are used up, negative = an error. */
 int fl_engine_step(fl_engine *engine, fl_error_text *error);

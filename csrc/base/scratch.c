@@ -18,6 +18,19 @@ void fl_scratch_free(struct fl_scratch *scratch)
     scratch->used = scratch->size = 0;
 }
 
+int fl_scratch_reserve(struct fl_scratch *scratch, size_t bytes)
+{
+    bytes = (bytes + 7) & ~(size_t)7;
+    if (bytes <= scratch->size)
+        return 0;
+    char *data = malloc(bytes);
+    if (!data)
+        return -1;
+    free(scratch->data);
+    *scratch = (struct fl_scratch){.data = data, .size = bytes};
+    return 0;
+}
+
 void *fl_scratch_take(struct fl_scratch *scratch, size_t bytes)
 {
     /* `used` and `size` are multiples of 8, so that rounding up can't pass the end. */

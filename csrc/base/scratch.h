@@ -16,6 +16,8 @@ struct fl_scratch {
 
 int fl_scratch_init(struct fl_scratch *scratch);                /* 0, or -1 when memory is out */
 void fl_scratch_free(struct fl_scratch *scratch);
+/* Makes it hold at least so many bytes; nothing may be taken from it. 0, or -1 when memory is out (it stays as it was). */
+int fl_scratch_reserve(struct fl_scratch *scratch, size_t bytes);
 /* 8-byte aligned; NULL when the event has used it up (the value is then absent, and counted). */
 void *fl_scratch_take(struct fl_scratch *scratch, size_t bytes);
 

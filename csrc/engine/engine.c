@@ -11,6 +11,7 @@
 #include "../falcolib.h"
 #include "../vm/program.h"
 #include "batch.h"
+#include "documents.h"
 #include "given.h"
 #include "snapshot.h"
 
@@ -39,6 +40,8 @@ struct fl_engine {
     uint8_t look[64];           /* the event of fl_engine_look */
     uint32_t worker, workers;   /* which of how many this is; each evaluates its share of the events */
     struct fl_scap_stats before;    /* of the captures before this one */
+    struct fl_document_run *documents;      /* instead of a capture; NULL where one is read */
+    struct fl_documents_stats documents_before;     /* of those that were read before */
 };
 
 static int to_text(fl_error_text *out, const struct fl_error *error)
@@ -90,6 +93,7 @@ void fl_engine_free(fl_engine *e)
         return;
     fl_vm_free(e->vm);
     fl_snapshot_free(e->snapshot);
+    fl_document_run_free(e->documents);
     fl_scap_free(e->scap);
     fl_state_free(e->state);
     fl_strings_free(e->strings);
@@ -105,6 +109,10 @@ int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text
     struct fl_vm *vm = fl_vm_new(program, e->regex, e->regex_handle, &why);
     if (!vm)
         return to_text(error, &why);
+    if (e->documents && fl_document_run_use(e->documents, program)) {
+        fl_vm_free(vm);
+        return fail(error, FL_ERR_MEMORY, "out of memory");
+    }
     fl_vm_free(e->vm);
     e->vm = vm;
     e->program = program;
@@ -124,6 +132,8 @@ static int emit(fl_engine *e, uint32_t rule, const struct fl_event *ev)
 {
     uint32_t count;
     const uint16_t *slots = fl_program_outputs(e->program, rule, &count);
+    if (e->documents && ev == &e->item.event)   /* without memory for it, the match has no record */
+        (void)fl_document_run_record(e->documents, &e->scratch, &e->item.event);
     int rc = fl_batch_begin(&e->batch, rule, ev);
     for (uint32_t i = 0; i < count && !rc; i++)
         rc = fl_batch_value(&e->batch, fl_vm_value(e->vm, slots[i]));
@@ -151,11 +161,11 @@ static int emit_pending(fl_engine *e, const struct fl_event *ev, bool whole, fl_
     return FL_OK;
 }
 
-/* Runs the program and writes the matches, as emit_pending does. */
-static int evaluate(fl_engine *e, fl_fill *fill, void *context, const struct fl_event *ev, bool whole, fl_error_text *error)
+/* Runs the section of the program for a type, and writes the matches as emit_pending does. */
+static int evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context, const struct fl_event *ev, bool whole, fl_error_text *error)
 {
     struct fl_error why = {0};
-    int n = fl_vm_run(e->vm, ev->type, fill, context, &e->scratch, &why);
+    int n = fl_vm_run(e->vm, type, fill, context, &e->scratch, &why);
     e->evaluated++;
     e->pending = n > 0 ? 0 : UINT32_MAX;
     if (n == 0)
@@ -170,7 +180,8 @@ static void leave(fl_engine *e)
     const struct fl_event *ev = &e->item.event;
     if (e->visible)
         e->seen_ts = ev->ts;
-    fl_state_leave(e->state);
+    if (!e->documents)
+        fl_state_leave(e->state);
     e->entered = false;
     e->pending = UINT32_MAX;
 }
@@ -202,11 +213,30 @@ static void forget_machine(fl_engine *e)
     e->view.hostname = e->hostname;
 }
 
+/* As advance: the next document becomes the event. */
+static int advance_document(fl_engine *e)
+{
+    if (!fl_document_run_next(e->documents, &e->item.event))
+        return 0;
+    const struct fl_event *ev = &e->item.event;
+    if (!e->view.first_ts)
+        e->view.first_ts = ev->ts;
+    fl_scratch_reset(&e->scratch);
+    e->last_ts = ev->ts;
+    e->view.previous_ts = e->seen_ts;
+    e->view.ev = ev;
+    e->view.now = NULL;
+    e->visible = e->entered = true;
+    return 1;
+}
+
 /* Advances to the next event that rules may see. 1 = there is one, 0 = the bytes are used up. */
 static int advance(fl_engine *e, fl_error_text *error)
 {
     struct fl_error why = {0};
     leave(e);
+    if (e->documents)
+        return advance_document(e);
     for (;;) {
         if (fl_scap_next(e->scap, &e->item, &why))
             return to_text(error, &why);
@@ -237,6 +267,8 @@ static int advance(fl_engine *e, fl_error_text *error)
 int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
 {
     leave(e);                   /* the current event's record may move */
+    if (e->documents)
+        return fl_document_run_push(e->documents, bytes, len) ? FL_ERR_MEMORY : FL_OK;
     return fl_scap_push(e->scap, bytes, len);
 }
 
@@ -252,15 +284,44 @@ int fl_engine_share(fl_engine *e, uint32_t number, uint32_t of)
 /* Runs of events, since what the types cost differs and their order repeats. */
 static bool is_own_share(const fl_engine *e) { return e->item.event.num / 64 % e->workers == e->worker; }
 
+/* A register is filled from the document, or from what every event has. */
+static bool fill_from_document(void *context, uint32_t slot, const struct fl_slot *row, struct fl_value *out)
+{
+    fl_engine *e = context;
+    return fl_document_run_value(e->documents, slot, &e->scratch, out) ||
+           (fl_fields[row->field].class_ == FL_CLASS_EVT_GENERIC && fl_extract(&e->view, row->field, &row->argument, out));
+}
+
+static int run_documents(fl_engine *e, fl_error_text *error)
+{
+    unsigned type = fl_document_run_type(e->documents);
+    bool wanted = e->vm && fl_program_wants(e->program, type);
+    int rc;
+
+    while ((rc = advance(e, error)) > 0) {
+        if (!wanted)
+            continue;
+        if (fl_document_run_reserve(e->documents, &e->scratch))
+            return fail(error, FL_ERR_MEMORY, "out of memory");
+        if ((rc = evaluate(e, type, fill_from_document, e, &e->item.event, false, error)))
+            return rc;
+        if (fl_batch_full(&e->batch))
+            return 1;
+    }
+    return rc;
+}
+
 int fl_engine_run(fl_engine *e, fl_error_text *error)
 {
     int rc = e->entered && e->vm ? emit_pending(e, &e->item.event, false, error) : FL_OK;
     if (rc)
         return rc;
+    if (e->documents)
+        return run_documents(e, error);
     while ((rc = advance(e, error)) > 0) {
         if (!e->vm || !fl_program_wants(e->program, e->item.event.type) || (e->workers > 1 && !is_own_share(e)))
             continue;
-        rc = evaluate(e, fill_from_state, e, &e->item.event, false, error);
+        rc = evaluate(e, e->item.event.type, fill_from_state, e, &e->item.event, false, error);
         if (rc)
             return rc;
         if (fl_batch_full(&e->batch))
@@ -277,6 +338,8 @@ int fl_engine_step(fl_engine *e, fl_error_text *error)
 int fl_engine_finish(fl_engine *e, fl_error_text *error)
 {
     struct fl_error why = {0};
+    if (e->documents)
+        return FL_OK;           /* what was incomplete is counted */
     return fl_scap_finish(e->scap, &why) ? to_text(error, &why) : FL_OK;
 }
 
@@ -291,9 +354,46 @@ static struct fl_scap_stats read_so_far(const fl_engine *e)
     };
 }
 
+/* Ends the reading of documents. */
+static void close_documents(fl_engine *e)
+{
+    e->documents_before = fl_document_run_stats(e->documents, e->documents_before);
+    fl_document_run_free(e->documents);
+    e->documents = NULL;
+    e->view.source = "syscall";
+}
+
+int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, fl_error_text *error)
+{
+    if (source >= FL_DOC_COUNT)
+        return fail(error, FL_ERR_ARGUMENT, "no such source of documents");
+    leave(e);
+    struct fl_document_run *run = fl_document_run_new(source, limit);
+    if (!run || (e->program && fl_document_run_use(run, e->program))) {
+        fl_document_run_free(run);
+        return fail(error, FL_ERR_MEMORY, "out of memory");
+    }
+    close_documents(e);
+    e->documents = run;
+    e->view.source = fl_documents_info[source].name;
+    fl_engine_batch_clear(e);
+    e->view.first_ts = e->seen_ts = 0;
+    return FL_OK;
+}
+
+int fl_engine_fault(fl_engine *e, fl_document_fault *fault)
+{
+    struct fl_fault found;
+    if (!e->documents || !fl_document_run_fault(e->documents, &found))
+        return 0;
+    *fault = (fl_document_fault){found.line, found.offset, found.kind};
+    return 1;
+}
+
 int fl_engine_rewind(fl_engine *e)
 {
     leave(e);
+    close_documents(e);
     struct fl_scap *fresh = fl_scap_new();
     if (!fresh)
         return FL_ERR_MEMORY;
@@ -350,8 +450,14 @@ int fl_engine_get(fl_engine *e, unsigned field, int has_index, int64_t index, co
         return FL_ERR_ARGUMENT;
     struct fl_field_argument argument = {.has_index = has_index != 0, .index = index, .has_key = key != NULL, .key = key ? key : "",
                                          .key_len = key ? (uint32_t)strlen(key) : 0};
-    struct fl_value value;
-    bool present = fl_extract(&e->view, field, &argument, &value);
+    struct fl_value value = {.kind = FL_ABSENT};
+    bool present;
+    if (e->documents && fl_fields[field].class_ != FL_CLASS_EVT_GENERIC)
+        present = fl_document_run_get(e->documents, field, &argument, &e->scratch, &value);
+    else
+        present = fl_extract(&e->view, field, &argument, &value);
+    if (!present)
+        value.kind = FL_ABSENT;
     size_t before = e->batch.match = e->batch.len;
     if (!fl_batch_value(&e->batch, &value))
         return present;
@@ -363,7 +469,9 @@ int fl_engine_current(fl_engine *e, fl_event_now *now)
 {
     if (!e->entered)
         return FL_ERR_ARGUMENT;
-    const struct fl_event *ev = &e->item.event;
+    struct fl_event *ev = &e->item.event;
+    if (e->documents && (fl_document_run_reserve(e->documents, &e->scratch) || fl_document_run_record(e->documents, &e->scratch, ev)))
+        return FL_ERR_MEMORY;
     *now = (fl_event_now){.num = ev->num, .ts = ev->ts, .tid = ev->tid, .type = ev->type, .cpu = ev->cpu, .record = ev->record,
                           .size = ev->size};
     return FL_OK;
@@ -371,7 +479,7 @@ int fl_engine_current(fl_engine *e, fl_event_now *now)
 
 int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error)
 {
-    if (type >= FL_EV_COUNT)
+    if (type >= FL_TYPE_COUNT)
         return fail(error, FL_ERR_ARGUMENT, "no such event type");
     if (!e->vm || !fl_program_wants(e->program, type))
         return FL_OK;
@@ -381,8 +489,8 @@ int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t t
     struct fl_error why = {0};
     if (fl_given_read(&given, &e->scratch, values, len, fl_program_slots(e->program), &why))
         return to_text(error, &why);
-    struct fl_event ev = {.num = num, .ts = ts, .tid = -1, .type = (uint16_t)type};
-    return evaluate(e, fl_given_fill, &given, &ev, true, error);
+    struct fl_event ev = {.num = num, .ts = ts, .tid = -1, .type = type < FL_EV_COUNT ? (uint16_t)type : FL_EV_PLUGINEVENT_E};
+    return evaluate(e, type, fl_given_fill, &given, &ev, true, error);
 }
 
 int fl_engine_ask_containers(fl_engine *e, int ask)
@@ -421,16 +529,20 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
     struct fl_scap_stats r = read_so_far(e);
     struct fl_state_stats s = fl_state_get_stats(e->state);
     struct fl_snapshot_stats n = fl_snapshot_get_stats(e->snapshot);
+    struct fl_documents_stats d = fl_document_run_stats(e->documents, e->documents_before);
     return (fl_engine_stats){
-        .bytes = r.bytes, .blocks = r.blocks, .records = r.records, .events = r.events, .converted = r.converted, .stored = r.stored,
+        .bytes = r.bytes + d.bytes, .blocks = r.blocks, .records = r.records + d.documents, .events = r.events + d.documents,
+        .converted = r.converted, .stored = r.stored,
         .dropped = r.dropped, .unknown = r.unknown, .evicted = r.evicted, .skipped_blocks = r.skipped_blocks, .sections = r.sections,
         .evaluated = e->evaluated, .matches = e->matches, .threads = s.threads,
         .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
         .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
-        .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .last_ts = e->last_ts,
+        .last_ts = e->last_ts,
         .scanned_threads = n.threads, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
         .lookups_refused = n.lookups_refused,
         .containers_asked = s.containers_asked, .containers_unknown = s.containers_unknown, .containers_refused = s.containers_refused,
+        .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .malformed = d.faults[FL_FAULT_MALFORMED],
+        .unrecognised = d.faults[FL_FAULT_UNRECOGNISED], .too_large = d.faults[FL_FAULT_TOO_LARGE], .undated = d.undated,
     };
 }
 

@@ -3,65 +3,12 @@
 
 #include <string.h>
 
-static const char *skip_blanks(const char *at, const char *end)
-{
-    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
-        at++;
-    return at;
-}
-
-/* The end of a string that begins at a quote; NULL if it has none. */
-static const char *string_end(const char *at, const char *end)
-{
-    for (at++; at < end; at++) {
-        if (*at == '\\')
-            at++;
-        else if (*at == '"')
-            return at + 1;
-    }
-    return NULL;
-}
-
-static bool ends_word(char c) { return strchr(" \t\n\r,:]}[{\"", c) != NULL; }
-
-/* The end of the value at `at`; NULL if there is none. Brackets are counted, not matched by kind: what is inside is checked when
- * it is read. */
-static const char *value_end(const char *at, const char *end)
-{
-    size_t depth = 0;
-    while (at < end) {
-        if (*at == '"') {
-            at = string_end(at, end);
-            if (!at)
-                return NULL;
-        } else if (*at == '{' || *at == '[') {
-            depth++;
-            at++;
-        } else if (*at == '}' || *at == ']') {
-            if (!depth)
-                return NULL;
-            depth--;
-            at++;
-        } else if (depth && ends_word(*at)) {
-            at++;
-            continue;
-        } else {
-            const char *start = at;
-            while (at < end && !ends_word(*at))
-                at++;
-            if (at == start)
-                return NULL;
-        }
-        if (!depth)
-            return at;
-    }
-    return NULL;
-}
+#include "skip.h"
 
 bool fl_json_parse(const char *s, size_t len, struct fl_json *value)
 {
-    const char *end = s + len, *at = skip_blanks(s, end), *stop = value_end(at, end);
-    if (!stop || skip_blanks(stop, end) != end)
+    const char *end = s + len, *at = fl_json_blanks(s, end), *stop = fl_json_skip(at, end);
+    if (!stop || fl_json_blanks(stop, end) != end)
         return false;
     *value = (struct fl_json){at, (size_t)(stop - at)};
     return true;
@@ -78,7 +25,7 @@ bool fl_json_enter(struct fl_json value, char bracket, struct fl_json_cursor *cu
 /* Passes over a character that must be there. */
 static bool pass(struct fl_json_cursor *cursor, char c)
 {
-    cursor->at = skip_blanks(cursor->at, cursor->end);
+    cursor->at = fl_json_blanks(cursor->at, cursor->end);
     if (cursor->at >= cursor->end || *cursor->at != c)
         return false;
     cursor->at++;
@@ -87,7 +34,7 @@ static bool pass(struct fl_json_cursor *cursor, char c)
 
 static bool next_value(struct fl_json_cursor *cursor, struct fl_json *value)
 {
-    const char *at = skip_blanks(cursor->at, cursor->end), *stop = value_end(at, cursor->end);
+    const char *at = fl_json_blanks(cursor->at, cursor->end), *stop = fl_json_skip(at, cursor->end);
     if (!stop)
         return false;
     *value = (struct fl_json){at, (size_t)(stop - at)};
@@ -108,17 +55,28 @@ bool fl_json_member(struct fl_json_cursor *cursor, struct fl_json *key, struct f
     return fl_json_item(cursor, key) && fl_json_is_string(*key) && pass(cursor, ':') && next_value(cursor, value);
 }
 
+static bool is_named(struct fl_json key, const char *name, size_t len)
+{
+    char decoded[64];
+    if (!memchr(key.s, '\\', key.len))
+        return key.len == len + 2 && !memcmp(key.s + 1, name, len);
+    return key.len <= sizeof decoded && fl_json_string(key, decoded) == len && !memcmp(decoded, name, len);
+}
+
 bool fl_json_get(struct fl_json object, const char *name, struct fl_json *value)
 {
     struct fl_json_cursor cursor;
-    struct fl_json key;
+    struct fl_json key, member;
     size_t len = strlen(name);
+    bool found = false;
     if (!fl_json_enter(object, '{', &cursor))
         return false;
-    while (fl_json_member(&cursor, &key, value))
-        if (key.len == len + 2 && !memcmp(key.s + 1, name, len))
-            return true;
-    return false;
+    while (fl_json_member(&cursor, &key, &member))
+        if (is_named(key, name, len)) {
+            *value = member;
+            found = true;
+        }
+    return found;
 }
 
 bool fl_json_is_string(struct fl_json value) { return value.len >= 2 && value.s[0] == '"'; }

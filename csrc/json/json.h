@@ -31,7 +31,7 @@ bool fl_json_enter(struct fl_json value, char bracket, struct fl_json_cursor *cu
 bool fl_json_member(struct fl_json_cursor *cursor, struct fl_json *key, struct fl_json *value);
 /* The next item of an array; false after the last. */
 bool fl_json_item(struct fl_json_cursor *cursor, struct fl_json *value);
-/* The first member of that name; false if there is none, or the value isn't an object. */
+/* The last member of that name; false if there is none, or the value isn't an object. */
 bool fl_json_get(struct fl_json object, const char *name, struct fl_json *value);
 
 /* Whether a value is a string, and what is in it: escapes resolved, as UTF-8, into `out`, which has room for value.len bytes. */

@@ -144,6 +144,24 @@ const struct fl_field_info fl_fields[FL_FIELD_COUNT] = {
 #undef FIELD
 };
 
+/* ---- documents ---- */
+
+const struct fl_document_info fl_documents_info[FL_DOC_COUNT] = {
+#define DOCUMENT(source, plugin, plugin_id, class, guard) [FL_DOC_##source] = {#source, plugin, guard, plugin_id, FL_CLASS_##class},
+#include "documents.h"
+};
+
+/* Every word of the table, for the hash: a program is compiled for the places that it tells. */
+static const char *const document_words[] = {
+#define DOCUMENT(source, plugin, plugin_id, class, guard) #source, plugin, #class, guard,
+#define KIND(source, pointer, kind) #source, pointer, kind,
+#define ITEMS(source, pointer) #source, pointer,
+#define TIME(source, pointer) #source, pointer,
+#define BODY(source, pointer) #source, pointer,
+#define POINT(field, form, pointer, rest, extra) #field, #form, pointer, rest, extra,
+#include "documents.h"
+};
+
 /* ---- the words and the opcodes, for Python ---- */
 
 static const fl_word_row words[] = {
@@ -227,6 +245,17 @@ int fl_schema_field(unsigned id, fl_field_row *row)
     const struct fl_field_info *f = &fl_fields[id];
     *row = (fl_field_row){f->name, f->description, fl_type_names[f->type], format_names[f->format], classes[f->class_].name,
                           f->argument, f->flags};
+    return 0;
+}
+
+unsigned fl_schema_documents(void) { return FL_DOC_COUNT; }
+
+int fl_schema_document(unsigned i, fl_document_row *row)
+{
+    if (i >= FL_DOC_COUNT)
+        return -1;
+    const struct fl_document_info *d = &fl_documents_info[i];
+    *row = (fl_document_row){d->name, d->plugin, classes[d->class_].name, (int)FL_TYPE_OF(i)};
     return 0;
 }
 
@@ -371,6 +400,8 @@ uint64_t fl_schema_hash_fields(void)
         hash = mix_number(mix_number(mix_text(hash, f->name), f->type), f->format);
         hash = mix_number(mix_number(mix_number(hash, f->argument), f->class_), f->flags);
     }
+    for (unsigned i = 0; i < ROWS(document_words); i++)
+        hash = mix_text(hash, document_words[i]);
     for (unsigned i = 0; i < fl_schema_ops(); i++)
         hash = mix_text(mix_text(hash, ops[i].mnemonic), ops[i].operands);
     return hash;

@@ -127,6 +127,17 @@ enum fl_field_id {
     FL_FIELD_COUNT
 };
 
+/* FL_DOC_k8s_audit ...: sources of documents. What rules do with them stands in a program behind the event types: FL_TYPE_OF(document) */
+enum fl_document_source {
+#define DOCUMENT(source, plugin, plugin_id, class, guard) FL_DOC_##source,
+#include "documents.h"
+    FL_DOC_COUNT
+};
+#define FL_TYPE_OF(document) ((unsigned)FL_EV_COUNT + (document))
+#define FL_TYPE_COUNT FL_TYPE_OF(FL_DOC_COUNT)
+
+struct fl_document_info { const char *name, *plugin, *guard; uint16_t plugin_id; uint8_t class_; };
+
 struct fl_param_info {
     const char *name;
     uint8_t type;               /* enum fl_type */
@@ -163,6 +174,7 @@ extern const struct fl_flag_table_info fl_flag_tables[FL_FLAGS_COUNT];
 extern const struct fl_dyn_table_info fl_dyn_tables[FL_DYN_COUNT];
 extern const struct fl_syscall_info fl_syscalls[FL_SC_LIMIT];       /* by portable id; name is NULL in gaps */
 extern const struct fl_field_info fl_fields[FL_FIELD_COUNT];
+extern const struct fl_document_info fl_documents_info[FL_DOC_COUNT];
 extern const uint8_t fl_type_bytes[FL_T_COUNT];
 extern const char *const fl_type_names[FL_T_COUNT];
 

@@ -37,7 +37,7 @@ enum fl_table {
     TABLE_CODE,                 /* struct fl_instr */
     TABLE_GATES,                /* struct fl_range_row: conditions that are used more than once */
     TABLE_SECTIONS,             /* struct fl_range_row: what is run for the event types that have it */
-    TABLE_TYPES,                /* uint16_t for each event type: its section + 1; 0 = none */
+    TABLE_TYPES,                /* uint16_t for each event type, then for each source of documents: its section + 1; 0 = none */
     TABLE_RULES,                /* struct fl_rule_row */
     TABLE_OUTPUTS,              /* uint16_t: slots */
     TABLE_TEXT,                 /* bytes that other tables point into */

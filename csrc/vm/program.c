@@ -222,4 +222,4 @@ const uint16_t *fl_program_outputs(const struct fl_program *p, uint32_t rule, ui
     return p->outputs + p->rules[rule].first;
 }
 
-bool fl_program_wants(const struct fl_program *p, unsigned type) { return type < FL_EV_COUNT && p->types[type]; }
+bool fl_program_wants(const struct fl_program *p, unsigned type) { return type < FL_TYPE_COUNT && p->types[type]; }

@@ -261,8 +261,8 @@ int fl_program_verify(const struct fl_program *p, struct fl_error *error)
         return code;
     if (p->rows[TABLE_MEMOS] < p->rows[TABLE_GATES] || p->rows[TABLE_MEMOS] - p->rows[TABLE_GATES] > p->rows[TABLE_CODE])
         REFUSE("%u outcomes to remember are not as many as can be", p->rows[TABLE_MEMOS]);
-    if (p->rows[TABLE_TYPES] != FL_EV_COUNT)
-        REFUSE("%u event types instead of %u", p->rows[TABLE_TYPES], FL_EV_COUNT);
+    if (p->rows[TABLE_TYPES] != FL_TYPE_COUNT)
+        REFUSE("%u event types instead of %u", p->rows[TABLE_TYPES], FL_TYPE_COUNT);
     for (uint32_t i = 0; i < p->rows[TABLE_TYPES]; i++)
         if (p->types[i] > p->rows[TABLE_SECTIONS])
             REFUSE("event type %u has a section that there isn't", i);

@@ -17,7 +17,7 @@ from .engine import Engine
 from .errors import CaptureError, FalcolibError, Location, ProgramError, RuleError, StaleEventError
 from .event import Event
 from .schema import FieldError
-from .sources import Capture, Source
+from .sources import AuditFile, Capture, Source
 from .stats import Stats
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Alert",
     "AlertFormat",
+    "AuditFile",
     "Capture",
     "CaptureError",
     "Containers",

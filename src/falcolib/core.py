@@ -6,8 +6,10 @@ from __future__ import annotations
 import os
 import threading
 import time as clock
-from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, TypeAlias, TypeGuard
+
+import msgspec
 
 from . import regex, render, schema
 from ._native import check, error_text, ffi, lib
@@ -17,6 +19,15 @@ from .event import Event, FieldValue
 from .stats import COUNTERS, Stats
 
 Matching: TypeAlias = Literal["first", "all"]
+
+
+#: An audit event, or a list of them, as the API server writes it: JSON text, or what that decodes to.
+Document: TypeAlias = bytes | bytearray | memoryview | dict[str, Any]
+#: Bytes of a document, at most: as much as a webhook takes at once. (Falco's 256 KiB would let who pads a request hide it.)
+EVENT_LIMIT = 12 << 20
+#: Whose documents are given to run() in a list.
+DICTS = "k8s_audit"
+_DOCUMENT_KEYS = frozenset(("auditID", "kind", "items"))
 
 
 class Callback:
@@ -41,6 +52,7 @@ class Core:
         self._renewing = threading.RLock()
         self.error = error_text()
         self.program: Program
+        self._reads: str | None = None      # whose documents are read; None: a capture
         self.amid = False          # matches of the last event are still to come
         self.serial = 0             # of the current event: one that holds another is stale
         # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
@@ -79,6 +91,7 @@ class Core:
 
     def rewind(self) -> None:
         self.amid = False
+        self._reads = None
         with self._renewing:
             self._call(lib.fl_engine_rewind)
 
@@ -100,7 +113,20 @@ class Core:
         self.serial += 1
         return self.current() if self._call(lib.fl_engine_look, tid, fd) else None
 
-    def push(self, chunk: bytes | memoryview) -> None:
+    def open_documents(self, source: str, limit: int) -> None:
+        """Reads documents of a source from now on, events of at most ``limit`` bytes, until the next rewind()."""
+        self.amid = False
+        with self._renewing:
+            self._call(lib.fl_engine_open_documents, schema.DOCUMENTS[source].id, limit, self.error)
+        self._reads = source
+
+    def faults(self) -> Iterator[tuple[int, str]]:
+        """What could not be used of the documents since the last call: the line, and what is wrong."""
+        fault = ffi.new("fl_document_fault *")
+        while self._call(lib.fl_engine_fault, fault):
+            yield fault.line, _FAULTS[fault.kind]
+
+    def push(self, chunk: bytes | bytearray | memoryview) -> None:
         try:
             data = ffi.from_buffer(chunk)
         except TypeError:
@@ -175,7 +201,14 @@ class Core:
         return Event(num=now.num, time=now.ts, tid=now.tid, type_id=now.type, cpu=now.cpu, record=bytes(ffi.buffer(now.record, now.size)),
                      fields={}, fetch=fetch)
 
-    def match(self, event: Mapping[str, object], number: int) -> None:
+    def read(self, event: Document) -> None:
+        """Gives the core an audit event, or a list of them, to run() on."""
+        if self._reads != DICTS:
+            self.open_documents(DICTS, EVENT_LIMIT)
+        self.push(event if isinstance(event, bytes | bytearray | memoryview) else msgspec.json.encode(event))
+        self.push(b"\x1e")
+
+    def match(self, event: object, number: int) -> None:
         """Runs the program on an event given as a dict."""
         self.serial += 1            # of a capture no event is current any more
         if not isinstance(event, Mapping):
@@ -187,26 +220,51 @@ class Core:
             raise
 
     def _match(self, event: Mapping[str, object], number: int) -> None:
-        type_ = event.get("evt.type")
-        if not isinstance(type_, str):
-            raise ValueError('"evt.type" is missing: a dict event names its type, such as "openat"')
         for name in event:
             if not isinstance(name, str):
                 raise TypeError(f"a field is named by a str, not {name!r}")
             schema.require_field(name)
-        given = {**_IMPLIED, "evt.num": number, **event}
+        source = source_of(event)
+        types = (schema.DOCUMENTS[source].type,) if source in schema.DOCUMENTS else _types_of(event)
+        given = {"evt.source": source, "evt.is_async": False, "evt.num": number, **event}
         values = b"".join([write_value(slot, given.get(name)) for name, slot in self.program.named_slots])
         num, when = (event.get(k, d) for k, d in (("evt.num", number), ("evt.rawtime", clock.time_ns())))
         if not isinstance(num, int) or not isinstance(when, int):
             raise TypeError("evt.num and evt.rawtime are ints")
         if not (0 <= num < 1 << 64 and 0 <= when < 1 << 64):
             raise ValueError("evt.num and evt.rawtime have 64 bits and no sign")
-        for type_id in schema.current_event_ids(type_):
+        for type_id in types:
             self._call(lib.fl_engine_match_values, type_id, num, when, values, len(values), self.error)
 
 
-#: What every event of the system-call source has.
-_IMPLIED: dict[str, object] = {"evt.source": "syscall", "evt.is_async": False}
+#: By number (csrc/source/documents.h).
+_FAULTS = ("no valid JSON, or not all there", "not an event of this source", "larger than the limit")
+
+def is_document(event: object) -> TypeGuard[Document]:
+    """Whether an event is given as an audit event is, and not as a dict of fields."""
+    return isinstance(event, bytes | bytearray | memoryview) or (isinstance(event, dict) and not _DOCUMENT_KEYS.isdisjoint(event))
+
+
+def source_of(event: Mapping[str, object]) -> str:
+    """The source of an event that is given as a dict of fields: what ``evt.source`` tells, else whose fields it has.
+
+    Raises ValueError if there is no such source, FieldError for what is no field.
+    """
+    told = event.get("evt.source")
+    if told is None:
+        classes = {info.field_class: name for name, info in schema.DOCUMENTS.items()}
+        found = (classes.get(schema.require_field(name)[0].field_class) for name in event)
+        return next((name for name in found if name), "syscall")
+    if told not in schema.sources():
+        raise ValueError(f"evt.source: there is no source {told!r}; there is {', '.join(schema.sources())}")
+    return str(told)
+
+
+def _types_of(event: Mapping[str, object]) -> tuple[int, ...]:
+    type_ = event.get("evt.type")
+    if not isinstance(type_, str):
+        raise ValueError('"evt.type" is missing: a dict event names its type, such as "openat"')
+    return schema.current_event_ids(type_)
 
 
 @ffi.def_extern(error=-1)                # type: ignore[untyped-decorator]

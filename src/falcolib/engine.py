@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from .alert import Alert, AlertFormat
 from .compiler import Program, compile_rules
-from .core import Core, Matching
+from .core import Core, Document, Matching, is_document
 from .errors import FalcolibError
 from .event import Event
 from .sources import Source
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .containers import Containers
     from .rules import RuleSet
 
-#: What run() takes: a source of records, events as dicts, or several sources.
-Events: TypeAlias = Source | Iterable[Mapping[str, object]] | Sequence[Source]
+#: What run() takes: a source of events, events as dicts of fields or as audit events, or several sources.
+Events: TypeAlias = Source | Iterable[Mapping[str, object] | Document] | Sequence[Source]
 
 #: More would be of no use: each applies all events to a state of its own.
 MAX_WORKERS = 64
@@ -235,7 +235,7 @@ class Engine:
         containers = Containers() if self._containers is None else self._containers
         return Lookup(containers).attend(core, chunks) if containers.asks else chunks
 
-    def _run_dicts(self, events: Iterable[Mapping[str, object]]) -> Iterator[Alert]:
+    def _run_dicts(self, events: Iterable[Mapping[str, object] | Document]) -> Iterator[Alert]:
         run = self._begin()
         core = self._cores[0]
         core.amid = False
@@ -243,8 +243,13 @@ class Engine:
             if not self._go_on(run):
                 return
             core.use(self._program)
-            core.match(event, number)
-            self._given += 1
+            if is_document(event):
+                core.read(event)
+                while core.run():
+                    yield from self._take(core)
+            else:
+                core.match(event, number)
+                self._given += 1
             yield from self._take(core)
 
     def _take(self, core: Core | Workers) -> Iterator[Alert]:

@@ -13,6 +13,7 @@ Attributes, each made when it is first asked for (docs/schema.md tells how the t
 * ``KINDS``: dict from the kinds of values in the VM (i64, str, list) to their numbers
 * ``FIELD_FLAGS``: dict from the names in FieldInfo.flags to their bits
 * ``CLASSES``: dict of ClassInfo, by FieldInfo.field_class
+* ``DOCUMENTS``: dict of DocumentInfo, by name: the sources of events that are JSON documents
 * ``CATEGORIES``: dict from the name of an event category (FILE, IO_READ) or class (SYSCALL, TRACEPOINT) to its number
 """
 
@@ -36,6 +37,7 @@ TYPES: dict[str, TypeInfo]
 KINDS: dict[str, int]
 FIELD_FLAGS: dict[str, int]
 CLASSES: dict[str, ClassInfo]
+DOCUMENTS: dict[str, DocumentInfo]
 CATEGORIES: dict[str, int]
 
 
@@ -150,6 +152,18 @@ class SyscallInfo:
     aarch64: int | None
     event: int
     keep: str                   # NEVER_DROP ALWAYS_DROP MAY_DROP
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentInfo:
+    """A source of events that are JSON documents (documents.def). ``plugin``: Falco's; ``field_class``: that of its own fields; ``type``:
+    the number that stands for it among the event types of a program."""
+
+    id: int
+    name: str
+    plugin: str
+    field_class: str
+    type: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +296,41 @@ def _classes() -> dict[str, ClassInfo]:
     return {_text(row.name): ClassInfo(_text(row.name), _text(row.heading), _text(row.description)) for row in rows}
 
 
+@cache
+def _documents() -> dict[str, DocumentInfo]:
+    rows = enumerate(_rows("fl_document_row", lib.fl_schema_documents(), lib.fl_schema_document))
+    return {_text(row.name): DocumentInfo(i, _text(row.name), _text(row.plugin), _text(row.class_), row.type) for i, row in rows}
+
+
+@cache
+def _document_classes() -> frozenset[str]:
+    return frozenset(info.field_class for info in _documents().values())
+
+
+@cache
+def sources() -> tuple[str, ...]:
+    """The names of all sources of events."""
+    return ("syscall", *_documents())
+
+
+@cache
+def classes_of(source: str) -> frozenset[str]:
+    """The classes of fields that events of a source have.
+
+    Raises KeyError if there is no such source.
+    """
+    if source == "syscall":
+        return frozenset(_classes()) - _document_classes() - {"JSON"}
+    return frozenset(("EVT_GENERIC", "JSON", _documents()[source].field_class))
+
+
+def source_with(field: FieldInfo) -> str:
+    """The first source whose events have a field."""
+    return next(source for source in sources() if field.field_class in classes_of(source))
+
+
 _TABLES: dict[str, Callable[[], Any]] = {
+    "DOCUMENTS": _documents,
     "EVENTS": _events, "EVENT_IDS": _event_ids, "FIELDS": _fields, "SYSCALLS": _syscalls, "FLAGS": _flags, "CLASSES": _classes,
     "CATEGORIES": lambda: _categories()[0], "TYPES": _types, "KINDS": lambda: {name.lower(): n for name, n in _words("KIND")},
     "FIELD_FLAGS": lambda: dict(_words("FIELD_FLAG")),
@@ -382,7 +430,8 @@ def _bracket_argument(text: str, info: FieldInfo, key: str | None) -> Argument |
     if not info.argument & {"INDEX", "KEY"}:
         raise FieldError(f"field {info.name!r} takes no argument in brackets", unknown=False)
     argument = Argument(key)
-    if "KEY" not in info.argument and (argument.index is None or argument.index >= 1 << 63):
+    padded = len(key) > 1 and key.startswith("0") and info.field_class in _document_classes()
+    if "KEY" not in info.argument and (argument.index is None or argument.index >= 1 << 63 or padded):
         raise FieldError(f"the argument of field {text!r} must be a number", unknown=False)
     return argument
 

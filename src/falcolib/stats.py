@@ -19,6 +19,9 @@ class Stats:
     threads that were unknown at their first live event and looked up in /proc, lookups_failed: of these, had ended by then,
     lookups_refused: not looked up, as that took more than a tenth of the time; containers_asked: for which runtimes were asked,
     containers_unknown: that none of them knows, containers_refused: for which there was no room; last_time: ns since the epoch.
+    lookups_refused: not looked up, as that took more than a tenth of the time; of documents: malformed, unrecognised (no event of their
+    source) and too_large ones were left out, undated ones don't tell when they happened, and have the time of their reading; last_time: ns
+    since the epoch.
     """
 
     bytes: int = 0
@@ -53,6 +56,10 @@ class Stats:
     containers_asked: int = 0
     containers_unknown: int = 0
     containers_refused: int = 0
+    malformed: int = 0
+    unrecognised: int = 0
+    too_large: int = 0
+    undated: int = 0
     last_time: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     """Alerts by rule."""

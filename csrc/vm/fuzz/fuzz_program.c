@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     running = program;
     struct fl_vm *vm = fl_vm_new(program, regex, NULL, &error);
     check(vm && (scratch.data || fl_scratch_init(&scratch) == 0));
-    for (unsigned type = 0; type < FL_EV_COUNT; type++)
+    for (unsigned type = 0; type < FL_TYPE_COUNT; type++)
         for (int i = 0; i < 3 && fl_program_wants(program, type); i++)
             run(vm, type, &state, &scratch);
     fl_vm_free(vm);

@@ -17,10 +17,10 @@ from ..schema import EventInfo, FieldInfo
 Format = Literal["text", "markdown", "json"]
 FORMATS = ("text", "markdown", "json")
 
-#: The event sources that have fields here.
-SOURCES = ("syscall",)
 #: Type names that Falco's list spells differently.
 _TYPE_NAMES = {"DYN": "DYNAMIC"}
+#: Classes of fields that in Falco are plugins'.
+_OF_PLUGINS = frozenset({"CONTAINER", "KA", "JSON"})
 #: How an argument is written, by its kind.
 _ARGUMENTS = {"DOTTED": ".NAME", "INDEX": "[N]", "KEY": "[NAME]"}
 
@@ -33,9 +33,10 @@ def list_fields(format_: Format = "text", *, names_only: bool = False, source: s
     The JSON has the shape of ``falco --list --format json``. ``source`` keeps the fields of one event source; ValueError if it is
     unknown. ``width`` is the terminal's, in columns.
     """
-    if source is not None and source not in SOURCES:
-        raise ValueError(f"unknown event source {source!r}: there is {', '.join(SOURCES)}")
-    classes = [(name, [f for f in schema.FIELDS if f.field_class == name and _listed(f)]) for name in schema.CLASSES]
+    if source is not None and source not in schema.sources():
+        raise ValueError(f"unknown event source {source!r}: there is {', '.join(schema.sources())}")
+    names = [name for name in schema.CLASSES if source is None or name in schema.classes_of(source)]
+    classes = [(name, [f for f in schema.FIELDS if f.field_class == name and _listed(f)]) for name in names]
     classes = [(name, fields) for name, fields in classes if fields]
     if names_only:
         return _names(format_, [f.name for _, fields in classes for f in fields])
@@ -58,16 +59,21 @@ def _names(format_: Format, names: list[str]) -> str:
 
 def _class_as_json(name: str, fields: list[FieldInfo]) -> dict[str, object]:
     info = schema.CLASSES[name]
-    return {"name": info.heading, "desc": info.description, "event_sources": list(SOURCES), "fields": [
+    return {"name": info.heading, "desc": info.description, "event_sources": _sources_of(name), "fields": [
         {"name": f.name, "type": _TYPE_NAMES.get(f.type, f.type), "desc": f.description, "is_list": "LIST" in f.flags,
          "argument": _argument_as_json(f)} for f in fields]}
+
+
+def _sources_of(class_: str) -> list[str]:
+    """The event sources whose events have the fields of a class."""
+    return [source for source in schema.sources() if class_ in schema.classes_of(source)]
 
 
 def _argument_as_json(field: FieldInfo) -> dict[str, object] | None:
     """As Falco tells it: kinds of arguments of plugins' fields only, and a dotted argument as required."""
     if not field.argument:
         return None
-    kinds = sorted(field.argument & {"INDEX", "KEY"}) if field.field_class == "CONTAINER" else []
+    kinds = sorted(field.argument & {"INDEX", "KEY"}) if field.field_class in _OF_PLUGINS else []
     return {"required": bool(field.argument & {"REQUIRED", "DOTTED"}), "type": kinds}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from .. import schema
 from ..rules.ast import CheckedRule
+from ..schema import EventInfo
 from .emit import Emitter
 from .fold import Folder, Known
 from .plan import Estimates, Step, gate_tree, in_order
@@ -26,10 +27,12 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
     sections: dict[tuple[tuple[int, NodeId], ...], int] = {}
     ranges: list[tuple[int, int]] = []
     folders: dict[Known, Folder] = {}
-    types = [0] * len(schema.EVENTS)
-    for event in schema.EVENTS:
-        waiting = [(number, conditions[number]) for number, rule in enumerate(rules) if rule.enabled and event.id in rule.events]
-        if not waiting or not schema.seen_by_rules(event):
+    kinds: list[tuple[int, EventInfo | None]] = [(event.id, event) for event in schema.EVENTS if schema.seen_by_rules(event)]
+    kinds += [(document.type, None) for document in schema.DOCUMENTS.values()]
+    types = [0] * (len(schema.EVENTS) + len(schema.DOCUMENTS))
+    for type_, event in kinds:
+        waiting = [(number, conditions[number]) for number, rule in enumerate(rules) if rule.enabled and type_ in rule.events]
+        if not waiting:
             continue
         if optimise:
             known = Known.of(event)
@@ -43,7 +46,7 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
             steps: list[Step] = gate_tree(graph, estimates, waiting) if estimates else in_order(graph, waiting)
             ranges.append(emitter.section(steps))
             sections[key] = len(ranges)
-        types[event.id] = sections[key]
+        types[type_] = sections[key]
     outputs = tuple(_captured(rule, tables) if rule.enabled else () for rule in rules)
     code = [_remembering_behind(len(emitter.gates), instruction) for instruction in emitter.code]
     program = tables.program(code, emitter.gates, emitter.memos, ranges, types, outputs)

@@ -45,9 +45,10 @@ class _Listing:
             yield f"rule {number}: {rule.name!r}" + (f" captures {captured}" if captured else "")
         for number, (first, count) in enumerate(RANGE.iter_unpack(self._tables[_GATES])):
             yield from ("", f"gate {number}:", *self._range(first, count))
+        names = [event.code for event in schema.EVENTS] + list(schema.DOCUMENTS)
         sections = struct.unpack(f"<{self._rows[_TYPES]}H", self._tables[_TYPES])
         for number, (first, count) in enumerate(RANGE.iter_unpack(self._tables[_SECTIONS])):
-            types = " ".join(schema.EVENTS[i].code for i, section in enumerate(sections) if section == number + 1)
+            types = " ".join(names[i] for i, section in enumerate(sections) if section == number + 1)
             yield from ("", f"section {number}: {types}", *self._range(first, count))
 
     def _range(self, first: int, count: int) -> Iterator[str]:

@@ -30,8 +30,10 @@ class Known:
     open_fields: frozenset[str]
 
     @classmethod
-    def of(cls, event: EventInfo) -> Known:
-        """What the type of an event tells."""
+    def of(cls, event: EventInfo | None) -> Known:
+        """What the type of an event tells; None is a document, which has none."""
+        if event is None:
+            return cls(None, False, "", frozenset())
         return cls(None if event.code in _NAMED_BY_EVENT else event.name, "SYSCALL" in event.classes, "<" if event.is_exit else ">",
                    frozenset(field for field, names in _IS_OPEN.items() if event.name in names))
 

@@ -120,14 +120,17 @@ def field_text(name: str, argument: str | None) -> str:
 
 
 @lru_cache(maxsize=8192)
-def field_slot(text: str) -> FieldSlot:
-    """The slot of a field. Raises CheckError for an unknown field or a wrong argument."""
+def field_slot(text: str, source: str = "syscall") -> FieldSlot:
+    """The slot of a field of a source's events. Raises CheckError for an unknown field or a wrong argument."""
     try:
         info, argument = require_field(text)
     except FieldError as e:
         if e.unknown:
             raise CheckError(f"filter_check called with nonexistent field {text}", nearest_field(text)) from None
         raise CheckError(str(e)) from None
+    if info.field_class not in schema.classes_of(source):
+        raise CheckError(f"filter_check called with nonexistent field {text}: events of the source {source} don't have it, those of "
+                         f"{schema.source_with(info)} do")
     return FieldSlot(info, argument)
 
 
@@ -136,9 +139,11 @@ def _first_words() -> frozenset[str]:
     return frozenset(info.name.partition(".")[0] for info in schema.FIELDS)
 
 
-def field_exists(text: str) -> bool:
-    """Whether a text names a field. Most that don't aren't even like one, and are told apart without looking for the nearest name."""
-    return text.partition(".")[0] in _first_words() and schema.find_field(text) is not None
+def field_exists(text: str, source: str | None = None) -> bool:
+    """Whether a text names a field, of a source's events if one is given. Most that don't aren't even like one, and are told apart without
+    looking for the nearest name."""
+    found = schema.find_field(text) if text.partition(".")[0] in _first_words() else None
+    return found is not None and (source is None or found[0].field_class in schema.classes_of(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +156,27 @@ class _Typed:
     name: str
 
 
-def _field(operand: FieldName) -> _Typed:
-    slot = field_slot(field_text(operand.name, operand.argument))
+def _field(operand: FieldName, source: str) -> _Typed:
+    slot = field_slot(field_text(operand.name, operand.argument), source)
     if "PRINT_ONLY" in slot.info.flags:
         raise CheckError(f"field '{slot.info.name}' can only be used in outputs")
     return _Typed(slot, slot.info.type, slot.is_list, slot.info.name)
 
 
-def _operand(operand: Operand) -> _Typed:
+def _operand(operand: Operand, source: str) -> _Typed:
     """The slot of a field or a transformer on either side of a test."""
     while isinstance(operand, TransformCall) and operand.name == "val":
         operand = operand.inputs[0]
     if isinstance(operand, FieldName):
-        return _located(operand, lambda: _field(operand))
+        return _located(operand, lambda: _field(operand, source))
     assert isinstance(operand, TransformCall)
-    inputs = [_input(x, operand) for x in operand.inputs]
+    inputs = [_input(x, source) for x in operand.inputs]
     return _located(operand, lambda: _TRANSFORMERS[operand.name](operand, inputs))
 
 
-def operand_slot(operand: FieldName | TransformCall) -> Slot:
+def operand_slot(operand: FieldName | TransformCall, source: str = "syscall") -> Slot:
     """The slot of a field or a transformer outside a condition. Raises CheckError."""
-    return _operand(operand).slot
+    return _operand(operand, source).slot
 
 
 def _located(operand: FieldName | TransformCall, make: Callable[[], _Typed]) -> _Typed:
@@ -185,12 +190,12 @@ def _located(operand: FieldName | TransformCall, make: Callable[[], _Typed]) -> 
 _Input = _Typed | str | tuple["_Typed | str", ...]
 
 
-def _input(operand: Operand, call: TransformCall) -> _Input:
+def _input(operand: Operand, source: str) -> _Input:
     if isinstance(operand, Literal):
         return operand.text
     if isinstance(operand, ListLiteral):
-        return tuple(x.text if isinstance(x, Literal) else _transformable(_operand(x)) for x in operand.items)
-    return _transformable(_operand(operand))
+        return tuple(x.text if isinstance(x, Literal) else _transformable(_operand(x, source)) for x in operand.items)
+    return _transformable(_operand(operand, source))
 
 
 def _transformable(typed: _Typed) -> _Typed:
@@ -392,7 +397,8 @@ def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
         what = family or f"'{left.type}'"
         known_here = op == "exists" if family is None else op in _OPERATORS[family]
     if not known_here:
-        raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {what} filters")
+        cure = "; 'in' tells whether all values of a list are among others, 'intersects' whether one is" if left.is_list else ""
+        raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {what} filters{cure}")
 
 
 def _check_other(left: _Typed, right: _Typed, op: str) -> None:
@@ -419,8 +425,8 @@ class _Meaning:
     other: Slot | None
 
 
-def _meaning(test: Test) -> _Meaning:
-    left = _operand(test.left)
+def _meaning(test: Test, source: str) -> _Meaning:
+    left = _operand(test.left, source)
     op, right = test.op, test.right
     slot = left.slot
     is_type = _mentions_type(slot)
@@ -430,7 +436,7 @@ def _meaning(test: Test) -> _Meaning:
     if right is None:
         return _Meaning(slot, (), None)
     if isinstance(right, FieldName | TransformCall):
-        other = _operand(right)
+        other = _operand(right, source)
         if is_type:
             raise CheckError("evt.type can't be compared with a field")
         _check_other(left, other, op)
@@ -467,19 +473,20 @@ def _check_pattern(text: str) -> None:
 
 
 #: What is known of tests: the operands (kept alive, since the keys are their ids), and what they mean.
-Memo = dict[tuple[int, int, str, "str | None"], tuple[Test, _Meaning]]
+Memo = dict[tuple[int, int, str, "str | None", str], tuple[Test, _Meaning]]
 
 
-def check_condition(tree: Condition, memo: Memo | None = None) -> Checked:
-    """The meaning of a condition without macros. Raises ConditionError. ``memo``: what is known of the same tests in other conditions."""
+def check_condition(tree: Condition, memo: Memo | None = None, source: str = "syscall") -> Checked:
+    """The meaning of a condition without macros, on events of a source. Raises ConditionError. ``memo``: what is known of the same tests in
+    other conditions."""
     known: Memo = {} if memo is None else memo
 
     def leaf(test: Test | MacroName) -> Check:
         assert isinstance(test, Test)
-        key = (id(test.left), id(test.right), test.op, test.modifier)
+        key = (id(test.left), id(test.right), test.op, test.modifier, source)
         if key not in known:
             try:
-                known[key] = test, _meaning(test)
+                known[key] = test, _meaning(test, source)
             except CheckError as e:
                 raise ConditionError(e, test) from None
         meaning = known[key][1]
@@ -561,9 +568,11 @@ def _events_of(check: Check, everything: frozenset[T], named: _Named[T]) -> tupl
     return everything, everything
 
 
-def event_types(tree: Checked) -> frozenset[int]:
-    """The ids of the event types that a condition can match: ``and`` cuts, ``or`` unites, ``not`` goes down to the tests."""
-    return _matching(tree, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()))
+def event_types(tree: Checked, source: str = "syscall") -> frozenset[int]:
+    """The ids of the event types that a condition can match: ``and`` cuts, ``or`` unites, ``not`` goes down to the tests. Documents have
+    one type a source."""
+    found = _matching(tree, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()))
+    return found if source == "syscall" else frozenset({schema.DOCUMENTS[source].type} if found else ())
 
 
 def events_of_parts(tree: Checked) -> dict[int, tuple[frozenset[int], frozenset[int]]]:

@@ -73,7 +73,7 @@ class Compiler:
         whole = info.condition_context.whole_expression(written.text, label(written.text))
         self._warn_of_tests(tree, whole, result)
         try:
-            checked = check_condition(tree, self.memo)
+            checked = check_condition(tree, self.memo, info.source)
         except ConditionError as e:
             at = (e.operand or e.test.left).at
             context = info.condition_context.expression(written.text, replace(at, name=label(written.text)))
@@ -84,7 +84,7 @@ class Compiler:
             raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, way) from None
         for message, check in advice(checked):
             result.warn("LOAD_COMPILE_CONDITION", message, whole, at=check.at, via=tuple(f"macro '{name}'" for name in check.via))
-        events = event_types(checked)
+        events = event_types(checked, info.source)
         if info.warn_evttypes and len(events) > MANY_EVENTS:
             result.warn("LOAD_NO_EVTTYPE", _MANY, info.context)
         return CheckedRule(info.name, info.description, output, (), info.priority, info.source, info.tags, info.enabled,
@@ -105,7 +105,7 @@ class Compiler:
             result.warn("LOAD_DEPRECATED_ITEM", _OLD_CONTAINER, info.context)
             text = text.replace(CONTAINER_INFO, "")
         try:
-            output = parse_output(text)
+            output = parse_output(text, info.source)
         except OutputError as e:
             if info.skip_unknown and e.unknown:
                 result.warn("LOAD_UNKNOWN_FILTER", e.message, context)

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from .. import schema
 from ..errors import Location
 from . import grammar
 from .check import field_exists
@@ -20,8 +21,6 @@ PLUGIN_VERSIONS = {"container": (0, 9, 0), "k8saudit": (0, 20, 0), "json": (0, 8
 
 PRIORITIES = ("Emergency", "Alert", "Critical", "Error", "Warning", "Notice", "Informational", "Debug")
 _PRIORITY = {name.lower(): i for i, name in enumerate(PRIORITIES)} | {"info": 6}
-
-SOURCES = frozenset({"syscall"})
 
 #: Keys of a rule that override can append to, and replace; the keys that the kinds of items know.
 APPENDABLE = ("condition", "exceptions", "output", "desc", "tags")
@@ -493,7 +492,7 @@ class _Item:
         previous = self.all.rules.get(name)
         if previous is not None and previous.source != info.source:
             raise Mistake("LOAD_ERR_VALIDATE", "Rule has been re-defined with a different source", context)
-        if info.source not in SOURCES:
+        if info.source not in schema.sources():
             info.unknown_source = True
             self.result.warn("LOAD_UNKNOWN_SOURCE", f"Unknown source {info.source}, skipping", context)
         for exception in info.exceptions:
@@ -656,6 +655,6 @@ def _complete(exception: ExceptionInfo, source: str | None) -> None:
         names = [fields.text]
     if source is not None:
         for name in names:
-            if not field_exists(name):
+            if not field_exists(name, source):
                 raise Mistake("LOAD_ERR_VALIDATE", f"'{name}' is not a supported filter field", context)
     exception.comps = comps

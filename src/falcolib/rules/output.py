@@ -41,8 +41,8 @@ class OutputError(Exception):
 
 
 @lru_cache(maxsize=8192)
-def parse_output(text: str) -> Output:
-    """Takes a format apart. Raises OutputError."""
+def parse_output(text: str, source: str = "syscall") -> Output:
+    """Takes a format apart, whose fields are those of a source's events. Raises OutputError."""
     found: list[str | OutputToken] = []
     index = 0
     while True:
@@ -55,7 +55,7 @@ def parse_output(text: str) -> Output:
         if start == len(text):
             raise OutputError("invalid formatting syntax: formatting cannot end with a %", percent)
         m = _width.match(text, start)
-        slot, end = _token(text, m.end() if m else start)
+        slot, end = _token(text, m.end() if m else start, source)
         if isinstance(slot, FieldSlot):
             slot = FieldSlot(slot.info, slot.info.printed(slot.argument))
         found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) if m else None))
@@ -65,12 +65,12 @@ def parse_output(text: str) -> Output:
     return tuple(found)
 
 
-def _token(text: str, start: int) -> tuple[Slot, int]:
+def _token(text: str, start: int, source: str) -> tuple[Slot, int]:
     """The slot of the longest prefix that is a field or a transformer, and where it ends."""
     if _call.match(text, start):
         try:
             operand, end = grammar.parse_operand(text, start)
-            return operand_slot(operand), end
+            return operand_slot(operand, source), end
         except grammar.GrammarError as e:
             raise OutputError(f"invalid formatting token {text[start:start + 40]}: {e.message}", start) from None
         except CheckError as e:
@@ -82,7 +82,7 @@ def _token(text: str, start: int) -> tuple[Slot, int]:
     if m.end() > m.end(1):                          # with an argument
         try:
             argument = grammar.unquote(m[2], m.end(2)) if m[2] else m[3]
-            return field_slot(field_text(m[1], argument)), m.end()
+            return field_slot(field_text(m[1], argument), source), m.end()
         except CheckError as e:
             hint = e.hint
         except grammar.GrammarError as e:
@@ -92,7 +92,7 @@ def _token(text: str, start: int) -> tuple[Slot, int]:
         if not re.fullmatch(grammar.FIELD, name):
             continue
         try:
-            return field_slot(name), end
+            return field_slot(name, source), end
         except CheckError as e:
             hint = hint or e.hint
     raise OutputError(f"unknown filter: {m[0]}", start, hint)

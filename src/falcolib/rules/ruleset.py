@@ -261,9 +261,9 @@ def _appended(rule: CheckedRule, entries: Iterable[AppendOutput]) -> CheckedRule
         if entry.fits(rule.name, rule.source, rule.tags):
             try:
                 if entry.extra_output:
-                    output = (*output, " ", *parse_output(entry.extra_output))
+                    output = (*output, " ", *parse_output(entry.extra_output, rule.source))
                 for name, format_, _ in entry.extra_fields:
-                    extra[name] = parse_output(format_)
+                    extra[name] = parse_output(format_, rule.source)
             except OutputError as e:
                 raise RuleError(f"append_output for rule '{rule.name}': {e.message}" + (f"; did you mean {e.hint}?" if e.hint else ""),
                                 code="LOAD_ERR_COMPILE_OUTPUT", location=rule.at) from None

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Passing over JSON text without reading it: what is fast where most of a document isn't asked for.
+ */
+#ifndef FL_JSON_SKIP_H
+#define FL_JSON_SKIP_H
+
+#include <stdbool.h>
+
+#define FL_JSON_DEPTH 1024u     /* brackets in each other, at most; deeper is no value */
+
+static inline const char *fl_json_blanks(const char *at, const char *end)
+{
+    while (at < end && (*at == ' ' || *at == '\n' || *at == '\t' || *at == '\r'))
+        at++;
+    return at;
+}
+
+/* Behind a string whose opening quote is before `at`; NULL if it doesn't end, or holds a control character. *escapes is set if it has
+ * some. */
+const char *fl_json_string_end(const char *at, const char *end, bool *escapes);
+
+/* Behind a number, true, false or null; NULL if there is none. */
+const char *fl_json_scalar_end(const char *at, const char *end);
+
+/* Behind the value that begins at `at`; NULL if there is none, or it doesn't end. Of objects and arrays only the brackets are matched, by
+ * kind, and strings found: what else is inside is checked when it is read. */
+const char *fl_json_skip(const char *at, const char *end);
+
+#endif

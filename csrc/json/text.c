@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "text.h"
+
+#include <string.h>
+
+#include "skip.h"
+
+static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
+
+/* Behind the token at `at`: a string, or one character. */
+static const char *token_end(const char *at, const char *end)
+{
+    bool escapes;
+    const char *stop = *at == '"' ? fl_json_string_end(at + 1, end, &escapes) : at + 1;
+    return stop ? stop : end;
+}
+
+bool fl_json_is_compact(struct fl_json value)
+{
+    for (const char *at = value.s, *end = at + value.len; at < end; at = token_end(at, end))
+        if (is_blank(*at))
+            return false;
+    return true;
+}
+
+size_t fl_json_compact(struct fl_json value, char *out)
+{
+    char *to = out;
+    for (const char *at = value.s, *end = at + value.len; at < end;) {
+        const char *stop = token_end(at, end);
+        if (!is_blank(*at)) {
+            memcpy(to, at, (size_t)(stop - at));
+            to += stop - at;
+        }
+        at = stop;
+    }
+    return (size_t)(to - out);
+}
+
+struct out { char *s; size_t len, room; bool full; };
+
+static void put(struct out *o, const char *s, size_t len)
+{
+    if (o->full || o->room - o->len < len) {
+        o->full = true;
+        return;
+    }
+    memcpy(o->s + o->len, s, len);
+    o->len += len;
+}
+
+static void newline(struct out *o, size_t depth)
+{
+    put(o, "\n", 1);
+    for (; depth && !o->full; depth--)
+        put(o, "  ", 2);
+}
+
+size_t fl_json_indent(struct fl_json value, char *out, size_t room)
+{
+    struct out o = {out, 0, room, false};
+    size_t depth = 0;
+
+    for (const char *at = value.s, *end = at + value.len; at < end && !o.full;) {
+        const char *stop = token_end(at, end);
+        char c = *at;
+        if (is_blank(c)) {
+            at = stop;
+            continue;
+        }
+        if (c == '}' || c == ']') {
+            depth -= depth > 0;
+            newline(&o, depth);
+        }
+        put(&o, at, (size_t)(stop - at));
+        at = stop;
+        if (c == ':') {
+            put(&o, " ", 1);
+        } else if (c == ',') {
+            newline(&o, depth);
+        } else if (c == '{' || c == '[') {
+            const char *next = fl_json_blanks(at, end);
+            if (next < end && (*next == '}' || *next == ']')) {
+                put(&o, next, 1);
+                at = next + 1;
+            } else {
+                newline(&o, ++depth);
+            }
+        }
+    }
+    return o.full ? 0 : o.len;
+}
