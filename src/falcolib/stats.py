@@ -18,10 +18,9 @@ class Stats:
     exceeded 1 GiB; scanned_threads, scanned_fds: what the start of a live run found in /proc, scan_ns: the time (ns) that it took; lookups:
     threads that were unknown at their first live event and looked up in /proc, lookups_failed: of these, had ended by then,
     lookups_refused: not looked up, as that took more than a tenth of the time; containers_asked: for which runtimes were asked,
-    containers_unknown: that none of them knows, containers_refused: for which there was no room; last_time: ns since the epoch.
-    lookups_refused: not looked up, as that took more than a tenth of the time; of documents: malformed, unrecognised (no event of their
-    source) and too_large ones were left out, undated ones don't tell when they happened, and have the time of their reading; last_time: ns
-    since the epoch.
+    containers_unknown: that none of them knows, containers_refused: for which there was no room; of documents: malformed, unrecognised
+    (no event of their source) and too_large ones were left out, undated ones don't tell when they happened, and have the time of their
+    reading; last_time: ns since the epoch.
     """
 
     bytes: int = 0
