@@ -373,3 +373,24 @@ def test_fields_and_events_print_the_tables() -> None:
 
 def test_the_version_is_printed() -> None:
     assert re.search(r"falcolib.* \d+\.\d+", falcolib("--version").stdout)
+
+
+@pytest.mark.parametrize(("options", "expected"), [
+    ([], {"a", "b"}), (["-t", "net"], {"b", "off"}), (["-T", "net"], {"a"}), (["-D", "a"], {"b"}), (["-D", "a", "-D", "b"], set()),
+    (["-o", "rules[].disable.rule=*", "-o", "rules[].enable.tag=net"], {"b", "off"}),
+    (["-o", "rules[].disable.rule=a*"], {"b"}),
+], ids=" ".join)  # fmt: skip
+def test_rules_are_selected_by_name_and_tag(options: list[str], expected: set[str], tmp_path: Path, attack1: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("".join(
+        f"- {{rule: {name}, desc: d, output: o, priority: INFO, condition: evt.type = execve, tags: [{tags}], enabled: {enabled}}}\n"
+        for name, tags, enabled in (("a", "x", "true"), ("b", "net", "true"), ("'off'", "net", "false"))))  # fmt: skip
+    every = ("-o", "rule_matching=all", "-o", "json_output=true")
+    done = falcolib("run", "--no-cache", "-r", str(rules), "--capture", str(attack1), *every, *options)
+    assert {json.loads(line)["rule"] for line in done.stdout.splitlines()} == expected
+    assert done.returncode == 0
+
+
+def test_selections_that_make_no_sense(attack1: Path) -> None:
+    for options in (["-t", "a", "-T", "b"], ["-o", "rules[].disable.rule="], ["-o", "rules[].drop.rule=a"]):
+        falcolib("run", "--capture", str(attack1), *options, status=2)

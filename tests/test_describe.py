@@ -72,6 +72,11 @@ def test_macros_and_lists() -> None:
     assert (names["items"], names["lists"], names["items_compiled"]) == (["zsh"], ["shells"], ["sh", "bash", "zsh"])
 
 
+def test_a_macro_of_unknown_fields_that_no_rule_uses() -> None:
+    (macro,) = describe(RuleSet.parse("- {macro: m, condition: no.field = 1}"))["macros"]
+    assert (macro["details"]["events"], macro["details"]["condition_fields"]) == ([], ["no.field"])
+
+
 def test_what_is_required() -> None:
     found = describe(RuleSet.parse(TEXT))
     assert found["required_engine_version"] == "0.31.0"

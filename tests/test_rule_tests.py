@@ -154,7 +154,7 @@ def test_a_file_names_its_rules(folder: pathlib.Path) -> None:
     ("tests:\n- {rule: a, evnt: {}}", "did you mean event?"),
     ("tests:\n- {rule: a}", "needs an 'event', or a 'capture'"),
     ("tests:\n- {rule: a, event: 12}", "needs the 'capture'"),
-    ("tests:\n- {rule: a, event: {}}", "mine.yaml:2:20: the event has no evt.type"),
+    ("tests:\n- {rule: 'Off', event: {}}", "mine.yaml:2:24: the event has no evt.type"),
     ("tests:\n- {rule: a, event: {evt.type: opne}}", "there is no event type 'opne'"),
     ("tests:\n- {rule: a, event: {evt.type: open, proc.nam: a}}", "did you mean 'proc.name'?"),
     ("tests:\n- {rule: a, event: {evt.type: open, evt.type: close}}", "evt.type is given twice"),

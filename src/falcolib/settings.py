@@ -6,12 +6,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .alert import AlertFormat, Priority
 from .core import Matching
+
+#: ``rules[].disable.tag``: a new entry of ``rules:`` each time.
+_entry_of_rules = re.compile(r"rules\[\d*\]\.(enable|disable)\.(rule|tag)")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,18 @@ class Settings:
     priority: Priority = Priority.DEBUG
     format: AlertFormat = field(default_factory=AlertFormat)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    rules: tuple[Mapping[str, Mapping[str, str]], ...] = ()      # enable and disable entries, in order
 
     def set(self, key: str, value: str) -> Settings:
         """These settings with another value of one key.
 
         Raises ValueError for an unknown key or a value that doesn't fit.
         """
+        entry = _entry_of_rules.fullmatch(key)
+        if entry:
+            if not value:
+                raise ValueError(f"expected a {entry[2]}")
+            return dataclasses.replace(self, rules=(*self.rules, {entry[1]: {entry[2]: value}}))
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, 1)
             raise ValueError(f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

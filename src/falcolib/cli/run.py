@@ -21,6 +21,7 @@ from ..errors import FalcolibError
 from ..settings import read_settings
 from ..sources import Capture
 from ..stats import Stats
+from .selection import selected, selection_options
 from .terminal import AlertWriter, log
 
 
@@ -39,6 +40,7 @@ def default_rules() -> str:
 @click.option("--capture", "captures", required=True, multiple=True, metavar="FILE.scap",
               help="The capture to replay, plain or gzip; - for standard input.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting of falco.yaml, see above. May be repeated.")
+@selection_options
 @click.option("--cache/--no-cache", default=True,
               help="Whether to take compiled rules from the cache and keep them there: FALCOLIB_CACHE, else ~/.cache/falcolib.")
 @click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, metavar="N",
@@ -54,6 +56,7 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
       -o json_output=false        alerts as JSON lines
       -o rule_matching=first      or all: every rule that matches an event
       -o priority=debug           the least urgent priority that rules must have
+      -o rules[].disable.rule=NAME   or .enable., .tag=TAG: as falco.yaml's rules:, in order; * in a name stands for any text
       -o time_format_iso_8601=false
       -o json_include_output_property=true
       -o json_include_message_property=false
@@ -72,7 +75,8 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
     with stop_on_signals() as stopper:
         writer = AlertWriter()
         gc.disable()                # what loading makes stays to the end: looking through it for garbage costs a quarter of the start-up
-        loaded = load_program(*(rules or (default_rules(),)), priority=settings.priority, cache=cache)
+        loaded = load_program(*(rules or (default_rules(),)), entries=[*settings.rules, *selected()],
+                              priority=settings.priority, cache=cache)
         for warning in loaded.warnings:
             log(f"Warning: {warning}")
         engine = Engine(loaded.program, matching=settings.rule_matching, format=settings.format, workers=workers)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import Location
 from .ast import CheckedRule, Condition, FieldName, ListLiteral, OutputToken, Slot, Test, TransformCall, TransformSlot
-from .check import check_condition, event_names, field_text
+from .check import ConditionError, check_condition, event_names, field_text
 from .expand import Clause, Lists, Macros, leaves, with_exceptions
 from .merge import PRIORITIES, Collection, Entry, ListInfo, MacroInfo, RuleInfo, version_text
 from .report import Result
@@ -81,7 +81,7 @@ class _Describer:
             "info": {"name": info.name, "condition": info.condition.text, "position": _position(info.context.place)},
             "details": {
                 "used": info.name in self.macros.used, "macros": sorted({leaf.name for leaf in clause.names()}),
-                "lists": sorted(clause.lists), **self._details(tree), "events": sorted(event_names(check_condition(tree)) - {"NA"}),
+                "lists": sorted(clause.lists), **self._details(tree), "events": _macro_events(tree),
                 "plugins": []},
         }
 
@@ -104,6 +104,14 @@ class _Describer:
     @staticmethod
     def _events(rule: CheckedRule) -> list[str]:
         return sorted(event_names(rule.condition) - {"NA"}) if rule.source == "syscall" else ["asyncevent", "pluginevent"]
+
+
+def _macro_events(tree: Condition) -> list[str]:
+    """The events that a macro can match; none, if it names fields that there aren't: only rules are checked."""
+    try:
+        return sorted(event_names(check_condition(tree)) - {"NA"})
+    except ConditionError:
+        return []
 
 
 def _position(at: Location) -> dict[str, Any]:

@@ -241,8 +241,6 @@ class _Reader:
 
     def case(self, rule: str, label: str, node: Node, expected: bool, event: Fields) -> Case:
         event = {name: value for name, value in event.items() if value is not None}
-        if "evt.type" not in event and event.get("evt.source", "syscall") == "syscall":
-            self.fail("the event has no evt.type", node)
         return Case(rule, label, self.source.place(node), expected, event)
 
     def on_capture(self, node: Node, rule: str, name: str, matches: bool) -> Iterator[Case]:

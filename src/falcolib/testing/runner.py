@@ -66,6 +66,9 @@ class Runner:
             if name not in self.rules:
                 shown = ", ".join(map(str, file.rules)) or "nowhere: name their files with 'rules'"
                 raise file.error(f"there is no rule '{name}'; the rules are from {shown}", at, nearest(name, self.rules))
+        for case in file.cases:
+            if case.event is not None and "evt.type" not in case.event and self.rules[case.rule].source == "syscall":
+                raise file.error("the event has no evt.type", case.at)
 
     def outcomes(self) -> Iterator[Outcome]:
         """What comes of the cases, in order. Raises CaptureError, OSError for a capture that can't be read."""
