@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in \
 	$(shell find csrc src/falcolib rules -not -name '*.pyc' -not -name __pycache__ -not -path '*/.*')
 ASAN = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)
 
-.PHONY: help run test test-plain test-sanitized build sanitized coverage bench fuzz lint clean
+.PHONY: help run test test-plain test-sanitized test-apiserver build sanitized coverage bench fuzz lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test      the whole test suite, plain and under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make build     falcolib, installed in $(VENV)"
 	@echo "make bench     instructions and time per event, next to Falco's"
+	@echo "make test-apiserver  k8s-config and audit2rbac with a real kube-apiserver, built from Debian's sources (10 minutes, the first time)"
 	@echo "make fuzz      the fuzzers, FUZZ_SECONDS each (default 600)"
 	@echo "make coverage  the lines of the C core that the test suite runs"
 	@echo "make lint      ruff, mypy, shellcheck, and the C core with all warnings as errors"
@@ -90,6 +91,11 @@ coverage: build/coverage/.built $(VENV)/.test
 bench: build
 	@$(PY) benchmarks/replay.py
 
+test-apiserver: build $(VENV)/.test
+	@[ -n "$$KUBE_APISERVER_BIN" ] || sh .ci/apiserver build/apiserver
+	@echo "== the tests with a real kube-apiserver (about a minute)"
+	@KUBE_APISERVER_BIN="$${KUBE_APISERVER_BIN:-build/apiserver/bin}" $(PYTEST) acceptance
+
 fuzz: build $(VENV)/.test
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m fuzz
 
@@ -98,7 +104,7 @@ lint: build $(VENV)/.test
 	@echo "== ruff, mypy, shellcheck, and the compilers' warnings"
 	@$(VENV)/bin/ruff check .
 	@$(PY) -m mypy
-	@! command -v shellcheck >/dev/null || shellcheck .ci/run .ci/packages
+	@! command -v shellcheck >/dev/null || shellcheck .ci/run .ci/packages .ci/apiserver
 	@for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*' -not -path '*/fuzz/*'); do \
 		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null -Icsrc $$f || exit 1; done
 	@if command -v clang >/dev/null; then for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*'); do \

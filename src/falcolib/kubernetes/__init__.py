@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kubernetes: roles from audit logs, and how an API server is told to send its audit events here."""
 
+from .apiserver import ApiServerConfig, api_server_config, audit_policy
 from .manifests import Manifests, audit2rbac
 
-__all__ = ["Manifests", "audit2rbac"]
+__all__ = ["ApiServerConfig", "Manifests", "api_server_config", "audit2rbac", "audit_policy"]
