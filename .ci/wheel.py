@@ -17,9 +17,10 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CAPTURE = ROOT / "tests" / "data" / "attack1.scap"
 RULES = ROOT / "rules" / "falcolib_rules.yaml"
-IN_SOURCES = ("csrc/falcolib.h", "csrc/schema/events.def", "rules/falcolib_rules.yaml", "src/falcolib/__init__.py", "setup.py", "LICENSE")
-IN_WHEEL = ("falcolib/_falcolib.abi3.so", "falcolib/data/falcolib_rules.yaml", "falcolib/py.typed", "falcolib/__init__.py",
-            "pytest_falcolib.py")
+IN_SOURCES = ("csrc/falcolib.h", "csrc/schema/events.def", "rules/falcolib_rules.yaml", "rules/k8s_audit_rules.yaml",
+              "src/falcolib/__init__.py", "setup.py", "LICENSE")
+IN_WHEEL = ("falcolib/_falcolib.abi3.so", "falcolib/data/falcolib_rules.yaml", "falcolib/data/k8s_audit_rules.yaml",
+            "falcolib/kubernetes/audit-policy.yaml", "falcolib/py.typed", "falcolib/__init__.py", "pytest_falcolib.py")
 USER = """
 import falcolib
 for alert in falcolib.Engine(falcolib.RuleSet.load("x.yaml")).run(falcolib.Capture("x.scap")):
