@@ -36,6 +36,7 @@ def core() -> FFI:
     header = (CSRC / "falcolib.h").read_text()
     ffi.cdef("\n".join(line for line in header.splitlines() if not line.startswith("#")))
     ffi.cdef('extern "Python" int falcolib_regex(void *handle, uint32_t pattern, const char *subject, size_t len);')
+    ffi.cdef('extern "Python" int falcolib_write(void *handle, const uint8_t *bytes, size_t len);')
     sources = sorted(str(p) for p in CSRC.glob("*/*.c") if p.parts[1] != "bpf")
     compile_, link = switches()
     ffi.set_source("falcolib._falcolib", '#include "falcolib.h"', sources=sources, include_dirs=[str(CSRC)],

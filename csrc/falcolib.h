@@ -118,6 +118,25 @@ int fl_engine_get(fl_engine *engine, unsigned field, int has_index, int64_t inde
 typedef struct { uint64_t num, ts; int64_t tid; uint16_t type, cpu; const uint8_t *record; uint32_t size; } fl_event_now;
 int fl_engine_current(fl_engine *engine, fl_event_now *now);
 
+/* Goes on to event `num`, or, where rules don't see that one, to the next that they see. Answers as fl_engine_step. */
+int fl_engine_seek(fl_engine *engine, uint64_t num, fl_error_text *error);
+
+/* Recording: what passes through the engine is written as a .scap file. The callback gets, with the handle of fl_engine_new, whole blocks in order, and
+ * answers 0, or -1 for an error: the run stops, and nothing more is recorded. With no bytes (NULL, 0) it is told that a limit is reached:
+ * 0 = what comes now begins a new file, 1 = no more is recorded. */
+typedef int (*fl_write_fn)(void *handle, const uint8_t *bytes, size_t len);
+typedef struct {
+    uint32_t selected;          /* 0: all events; 1: those that a rule of the program matches, which makes no match then */
+    uint64_t events, bytes, ns; /* limits of a file: events that rules may see, bytes, time; 0 = none */
+} fl_record_options;
+typedef struct { uint64_t events, hidden, left_out, sections, bytes; } fl_record_stats;
+
+/* Begins to record with the next event; without a callback (NULL) ends it. */
+int fl_engine_record(fl_engine *engine, const fl_record_options *options, fl_write_fn write, fl_error_text *error);
+/* Gives the callback what is collected. `finish`: no more events will come; a file without any gets the tables. */
+int fl_engine_record_flush(fl_engine *engine, int finish, fl_error_text *error);
+fl_record_stats fl_engine_record_stats(const fl_engine *engine);
+
 /* Runs the program on given values (an event as a dict): `values` holds a value for each slot of the program, in the batch's form. */
 int fl_engine_match_values(fl_engine *engine, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error);
 

@@ -13,6 +13,7 @@
 #include "batch.h"
 #include "documents.h"
 #include "given.h"
+#include "record.h"
 #include "snapshot.h"
 
 struct fl_engine {
@@ -26,10 +27,12 @@ struct fl_engine {
     const struct fl_program *program;
     struct fl_vm *vm;
     fl_regex_fn regex;
-    void *regex_handle;
+    void *handle;               /* of the callbacks */
     struct fl_batch batch;
     char *hostname;
     bool match_all;
+    bool recording, selected;   /* selected: a rule matched the current event, for the recorder */
+    struct fl_recorder recorder;
     bool tables_done;           /* fl_state_start has been called for this section */
     bool opening;               /* this section has had no events but those that continue its tables */
     bool visible;               /* rules may see the current event */
@@ -77,7 +80,7 @@ fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, vo
         fl_state_static_container(e->state, options->static_container);
     e->match_all = options->match_all;
     e->regex = regex;
-    e->regex_handle = handle;
+    e->handle = handle;
     e->view = (struct fl_view){.state = e->state, .scratch = &e->scratch, .source = "syscall", .hostname = e->hostname};
     return e;
 
@@ -99,6 +102,7 @@ void fl_engine_free(fl_engine *e)
     fl_strings_free(e->strings);
     fl_scratch_free(&e->scratch);
     fl_batch_free(&e->batch);
+    fl_recorder_free(&e->recorder);
     free(e->hostname);
     free(e);
 }
@@ -106,7 +110,7 @@ void fl_engine_free(fl_engine *e)
 int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text *error)
 {
     struct fl_error why = {0};
-    struct fl_vm *vm = fl_vm_new(program, e->regex, e->regex_handle, &why);
+    struct fl_vm *vm = fl_vm_new(program, e->regex, e->handle, &why);
     if (!vm)
         return to_text(error, &why);
     if (e->documents && fl_document_run_use(e->documents, program)) {
@@ -167,6 +171,10 @@ static int evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context, c
     struct fl_error why = {0};
     int n = fl_vm_run(e->vm, type, fill, context, &e->scratch, &why);
     e->evaluated++;
+    if (e->recording && e->recorder.options.selected && n >= 0) {
+        e->selected = n > 0;
+        return FL_OK;
+    }
     e->pending = n > 0 ? 0 : UINT32_MAX;
     if (n == 0)
         return FL_OK;
@@ -182,6 +190,10 @@ static void leave(fl_engine *e)
         e->seen_ts = ev->ts;
     if (!e->documents)
         fl_state_leave(e->state);
+    if (__builtin_expect(e->recording, 0)) {
+        fl_recorder_leave(&e->recorder, ev, e->selected);
+        e->selected = false;
+    }
     e->entered = false;
     e->pending = UINT32_MAX;
 }
@@ -189,6 +201,8 @@ static void leave(fl_engine *e)
 static void enter(fl_engine *e)
 {
     const struct fl_event *ev = &e->item.event;
+    if (__builtin_expect(e->recording, 0))
+        fl_recorder_enter(&e->recorder, e->state, ev);
     if (!e->tables_done) {
         fl_state_start(e->state);
         e->tables_done = e->opening = true;
@@ -230,6 +244,13 @@ static int advance_document(fl_engine *e)
     return 1;
 }
 
+static int record_failed(fl_engine *e, fl_error_text *error)
+{
+    int code = e->recorder.error;
+    e->recording = false;
+    return fail(error, code, code == FL_ERR_MEMORY ? "out of memory" : "the recording can't be written");
+}
+
 /* Advances to the next event that rules may see. 1 = there is one, 0 = the bytes are used up. */
 static int advance(fl_engine *e, fl_error_text *error)
 {
@@ -238,12 +259,16 @@ static int advance(fl_engine *e, fl_error_text *error)
     if (e->documents)
         return advance_document(e);
     for (;;) {
+        if (__builtin_expect(e->recording, 0) && e->recorder.error)
+            return record_failed(e, error);
         if (fl_scap_next(e->scap, &e->item, &why))
             return to_text(error, &why);
         switch (e->item.kind) {
         case FL_SCAP_MORE:
             return 0;
         case FL_SCAP_SECTION:
+            if (e->recording)
+                fl_recorder_section(&e->recorder, e->state);
             fl_state_reset(e->state);
             forget_machine(e);
             e->tables_done = false;
@@ -334,6 +359,38 @@ int fl_engine_step(fl_engine *e, fl_error_text *error)
 {
     return advance(e, error);
 }
+
+int fl_engine_seek(fl_engine *e, uint64_t num, fl_error_text *error)
+{
+    int rc;
+    do {
+        rc = advance(e, error);
+    } while (rc > 0 && e->item.event.num < num);
+    return rc;
+}
+
+int fl_engine_record(fl_engine *e, const fl_record_options *options, fl_write_fn write, fl_error_text *error)
+{
+    (void)error;
+    leave(e);
+    e->selected = false;
+    e->recording = write != NULL;
+    if (e->recording)
+        fl_recorder_begin(&e->recorder, options, write, e->handle);
+    return FL_OK;
+}
+
+int fl_engine_record_flush(fl_engine *e, int finish, fl_error_text *error)
+{
+    if (!e->recording)
+        return FL_OK;
+    if (finish)
+        leave(e);
+    fl_recorder_flush(&e->recorder, e->state, finish);
+    return e->recorder.error ? record_failed(e, error) : FL_OK;
+}
+
+fl_record_stats fl_engine_record_stats(const fl_engine *e) { return e->recorder.stats; }
 
 int fl_engine_finish(fl_engine *e, fl_error_text *error)
 {
@@ -508,6 +565,8 @@ int fl_engine_container(fl_engine *e, const char *json, size_t len)
 {
     leave(e);
     fl_state_container(e->state, json, len);
+    if (e->recording)
+        fl_recorder_container(&e->recorder, (struct fl_slice){json, (uint32_t)len}, e->last_ts);
     return FL_OK;
 }
 

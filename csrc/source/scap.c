@@ -19,8 +19,7 @@
 
 #define BLOCK_HEAD 8u
 #define BLOCK_TAIL 4u
-/* Event blocks that aren't "large" have 64 KiB after their head, at most (spec G1). */
-#define EVENT_BLOCK_MAX (BLOCK_HEAD + 65536u)
+#define EVENT_BLOCK_MAX (BLOCK_HEAD + FL_BLOCK_PLAIN_MAX)
 /* The format sets no limit to large ones. Their events carry plugins' data and containers' descriptions, of which 1 MiB is a lot. */
 #define FL_LARGE_BLOCK_MAX (16u << 20)
 /* The longest entry of a table: a process of V9, eight texts of 64 KiB each and change, and as much again for what newer writers append. */

@@ -33,9 +33,20 @@ enum fl_block_class { FL_BLOCK_SECTION, FL_BLOCK_MACHINE, FL_BLOCK_PROCESSES, FL
     B(EVENT, FL_EVB_NPARAMS | FL_EVB_LARGE, "EV_V2_LARGE", 0x221) \
     B(EVENT, FL_EVB_NPARAMS | FL_EVB_FLAGS | FL_EVB_LARGE, "EVF_V2_LARGE", 0x222)
 
+#define FL_BLOCK_SHB 0x0A0D0D0Au
+/* What is written: the newest versions. */
+#define FL_BLOCK_MI 0x201u
+#define FL_BLOCK_PL_V9 0x215u
+#define FL_BLOCK_FDL_V2 0x218u
+#define FL_BLOCK_IL_V2 0x219u
+#define FL_BLOCK_UL_V2 0x220u
 #define FL_BLOCK_EV_V2 0x216u
 #define FL_BLOCK_EVF_V2 0x217u
-#define FL_BLOCK_SHB 0x0A0D0D0Au
+#define FL_BLOCK_EV_V2_LARGE 0x221u
+#define FL_BLOCK_EVF_V2_LARGE 0x222u
+
+/* Bytes after the head of an event block that isn't "large" (spec G1). */
+#define FL_BLOCK_PLAIN_MAX 65536u
 
 struct fl_block_info {
     uint8_t class_;             /* enum fl_block_class */

@@ -49,7 +49,8 @@ struct fl_spare { struct fl_spare *next; };
 
 struct fl_interface {
     bool v6;
-    uint8_t addr[16], netmask[16];
+    uint8_t addr[16], netmask[16], broadcast[16];
+    struct fl_str *name;        /* NULL when memory was out */
 };
 
 /* A thread that exited lately; a chain a bucket. */
@@ -90,6 +91,7 @@ struct fl_state {
     struct fl_interface *interfaces;
     uint32_t ninterfaces;
     struct fl_str *hostname;            /* or NULL */
+    struct fl_scap_machine machine;     /* but for its name, which is `hostname` */
 
     uint64_t stored_enter_bytes;        /* room of all threads */
     uint64_t fds;                       /* descriptors in all tables */

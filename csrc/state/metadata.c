@@ -42,7 +42,7 @@ enum fl_lookup fl_container_lookup(const struct fl_state *state, const struct fl
 static void free_container(struct fl_state *state, struct fl_container *c)
 {
     struct fl_str *texts[] = {c->id, c->full_id, c->name, c->image, c->image_id, c->repository, c->tag, c->digest, c->ip,
-                              c->cni_json, c->sandbox_id, c->labels, c->sandbox_labels, c->mounts};
+                              c->cni_json, c->sandbox_id, c->labels, c->sandbox_labels, c->mounts, c->json};
 
     for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
         fl_str_put(state->strings, texts[i]);
@@ -247,7 +247,7 @@ static const char *type_of(struct fl_json object)
     return n < sizeof types / sizeof *types ? types[n] : "unknown";
 }
 
-static void learn(struct fl_state *state, struct fl_json object, char *room)
+static void learn(struct fl_state *state, struct fl_json object, struct fl_slice json, char *room)
 {
     struct fl_str *id = id_of(state, object, room);
     if (!id || !id->len) {
@@ -270,6 +270,7 @@ static void learn(struct fl_state *state, struct fl_json object, char *room)
     *fresh = (struct fl_container){
         .id = id,
         .lookup = FL_LOOKUP_KNOWN,
+        .json = fl_str_get(state->strings, json.data, json.len),
         .type = type_of(object),
         .full_id = text_of(state, object, "full_id", room),
         .name = text_of(state, object, "name", room),
@@ -290,7 +291,7 @@ static void learn(struct fl_state *state, struct fl_json object, char *room)
         .host_ipc = is_true(object, "host_ipc"),
         .is_sandbox = is_true(object, "is_pod_sandbox"),
     };
-    bool whole = fresh->full_id && fresh->name && fresh->image && fresh->image_id && fresh->repository && fresh->tag &&
+    bool whole = fresh->json && fresh->full_id && fresh->name && fresh->image && fresh->image_id && fresh->repository && fresh->tag &&
                  fresh->digest && fresh->ip && fresh->cni_json && fresh->sandbox_id && fresh->labels && fresh->sandbox_labels &&
                  fresh->mounts;
     if (!whole)
@@ -315,8 +316,12 @@ static void tell(struct fl_state *state, struct fl_slice json, bool removed)
     /* what is read out is never longer than its JSON, but for missing members of a mount: five NULs for "{}" and its comma */
     char *room = malloc(2 * (size_t)json.len + 8);
 
-    if (room && fl_json_parse(json.data, json.len, &root) && fl_json_get(root, "container", &object))
-        (removed ? forget : learn)(state, object, room);
+    if (room && fl_json_parse(json.data, json.len, &root) && fl_json_get(root, "container", &object)) {
+        if (removed)
+            forget(state, object, room);
+        else
+            learn(state, object, json, room);
+    }
     free(room);
 }
 

@@ -107,6 +107,7 @@ void fl_state_reset(struct fl_state *state)
     fl_users_clear(state);
     fl_containers_clear(state);
     fl_set_str(state, &state->hostname, NULL);
+    state->machine = (struct fl_scap_machine){0};
     fl_set_str(state, &state->cgroups_seen, NULL);
     fl_set_str(state, &state->cgroups_container, NULL);
 }
@@ -125,6 +126,8 @@ struct fl_state_stats fl_state_get_stats(const struct fl_state *state)
 
 void fl_state_machine(struct fl_state *state, const struct fl_scap_machine *machine)
 {
+    state->machine = *machine;
+    state->machine.hostname = (struct fl_slice){"", 0};
     fl_set_text(state, &state->hostname, machine->hostname.data, strnlen(machine->hostname.data, machine->hostname.len));
 }
 
@@ -296,8 +299,7 @@ void fl_state_look_up(struct fl_state *state, fl_look_up *look_up, void *context
     state->look_up_context = context;
 }
 
-/* What the previous event left to do. */
-static void finish_previous(struct fl_state *state)
+void fl_state_settle(struct fl_state *state)
 {
     struct fl_thread *thread;
 
@@ -334,7 +336,7 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
     struct fl_thread *thread;
 
     if (state->exiting | state->closing)
-        finish_previous(state);
+        fl_state_settle(state);
     thread = shape.attach == FL_ATTACH_ANY     ? fl_thread_get(state, ev->tid)
              : shape.attach == FL_ATTACH_KNOWN ? fl_thread_look(state, ev->tid)
                                                : NULL;

@@ -117,6 +117,7 @@ struct fl_container {
     const char *type;
     struct fl_str *full_id, *name, *image, *image_id, *repository, *tag, *digest, *ip, *cni_json, *sandbox_id;
     struct fl_str *labels, *sandbox_labels;     /* name, value, name, value: a NUL after each */
+    struct fl_str *json;        /* of the event */
     struct fl_str *mounts;      /* source, destination, mode, writable, propagation of each: a NUL after each */
     bool privileged, host_pid, host_network, host_ipc, is_sandbox;
 };
@@ -171,6 +172,18 @@ struct fl_thread *fl_thread_ask(struct fl_state *state, int64_t tid);      /* fr
 const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_event *ev);
 /* After the rules have seen the event (H1 step 6). */
 void fl_state_leave(struct fl_state *state);
+/* Does what the event before left to do (H1 step 1), as the next fl_state_apply would: a thread that exited goes, a descriptor that was closed. */
+void fl_state_settle(struct fl_state *state);
+
+/* The state as the items that a capture begins with, in their order; the same state gives the same items. What they point at lives until
+ * the callback returns. Between fl_state_start and the first event, or before both, nothing is lost that the reading of these items gives
+ * again. Later the format lacks words for some of it: the role of a socket without a listening port, raw names. */
+void fl_state_dump(const struct fl_state *state, void (*visit)(void *context, const struct fl_scap_item *item), void *context);
+/* The container events (FL_EV_CONTAINER_JSON_2_E) that tell what is known of containers. */
+void fl_state_dump_containers(const struct fl_state *state, void (*visit)(void *context, struct fl_slice json), void *context);
+/* Whether the state, and so the fields of later events, would differ if this event, which isn't applied yet, were left out. May say yes where
+ * it wouldn't. */
+bool fl_state_needs(const struct fl_state *state, const struct fl_event *ev);
 
 /* Containers that events don't tell of: from now on the ids that come up are kept until somebody takes them, finds the rest out, and tells it
  * in the JSON of container events (metadata.c). */

@@ -79,6 +79,8 @@ void fl_users_clear(struct fl_state *state)
         free_grp(state, state->user_groups.slots[i].value);
     fl_map_clear(&state->users);
     fl_map_clear(&state->user_groups);
+    for (uint32_t i = 0; i < state->ninterfaces; i++)
+        fl_str_put(state->strings, state->interfaces[i].name);
     free(state->interfaces);
     state->interfaces = NULL;
     state->ninterfaces = 0;
@@ -107,6 +109,8 @@ void fl_state_interface(struct fl_state *state, const struct fl_scap_interface *
     own->v6 = interface->v6;
     memcpy(own->addr, interface->addr, sizeof own->addr);
     memcpy(own->netmask, interface->netmask, sizeof own->netmask);
+    memcpy(own->broadcast, interface->broadcast, sizeof own->broadcast);
+    own->name = fl_str_get(state->strings, interface->name.data, interface->name.len);
 }
 
 bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6)

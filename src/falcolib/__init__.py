@@ -23,6 +23,7 @@ from .stats import Stats
 if TYPE_CHECKING:
     from .cache import load_program
     from .containers import Containers
+    from .recording import CaptureWriter, Recorded, record
     from .rules import RuleSet
     from .rules.validate import validate, validate_text
 
@@ -34,6 +35,7 @@ __all__ = [
     "AuditFile",
     "Capture",
     "CaptureError",
+    "CaptureWriter",
     "Containers",
     "Engine",
     "Event",
@@ -43,6 +45,7 @@ __all__ = [
     "Priority",
     "Program",
     "ProgramError",
+    "Recorded",
     "RuleError",
     "RuleSet",
     "Source",
@@ -51,8 +54,10 @@ __all__ = [
     "__version__",
     "compile_rules",
     "load_program",
+    "record",
     "validate",
     "validate_text",
 ]
 __getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
-                                      ".cache": ["load_program"], ".containers.options": ["Containers"]})
+                                      ".cache": ["load_program"], ".containers.options": ["Containers"],
+                                      ".recording": ["CaptureWriter", "Recorded", "record"]})

@@ -7,15 +7,17 @@ import os
 import threading
 import time as clock
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, Protocol, TypeAlias, TypeGuard
 
 import msgspec
 
 from . import regex, render, schema
 from ._native import check, error_text, ffi, lib
-from .batch import Match, read_matches, read_value, write_value
+from .batch import Match, Raw, read_matches, read_value, write_value
 from .compiler import Program
+from .errors import StaleEventError
 from .event import Event, FieldValue
+from .rules.ast import FieldSlot
 from .stats import COUNTERS, Stats
 
 Matching: TypeAlias = Literal["first", "all"]
@@ -30,11 +32,22 @@ DICTS = "k8s_audit"
 _DOCUMENT_KEYS = frozenset(("auditID", "kind", "items"))
 
 
+class Sink(Protocol):
+    """What a recording is written to (recording.CaptureWriter)."""
+
+    def write(self, data: bytes) -> None:
+        """Takes whole blocks of a .scap file. What it raises ends the run, and the recording."""
+
+    def full(self) -> bool:
+        """A limit is reached: whether what comes now begins a new file. If it doesn't, the recording ends."""
+
+
 class Callback:
     """What the core's callback needs. The core holds it, and it doesn't hold the core: so an engine's memory is free at once."""
 
     def __init__(self) -> None:
         self.patterns: list[Any] = []
+        self.sink: Sink | None = None
         self.failure: BaseException | None = None
 
 
@@ -151,6 +164,11 @@ class Core:
         self.serial += 1
         return self._call(lib.fl_engine_step, self.error) == 1
 
+    def seek(self, num: int) -> bool:
+        """Goes on to an event by its number, or to the next that rules see; False: not in the bytes that were pushed."""
+        self.serial += 1
+        return self._call(lib.fl_engine_seek, num, self.error) == 1
+
     def finish(self) -> None:
         self._call(lib.fl_engine_finish, self.error)
 
@@ -173,6 +191,27 @@ class Core:
         """Tells what is known of a container, in the JSON of a capture's container events. Between two pushes."""
         self._call(lib.fl_engine_container, json, len(json))
 
+    # ---- recording ----
+
+    def record(self, sink: Sink, *, selected: bool, events: int = 0, size: int = 0, time: int = 0) -> None:
+        """Writes what passes from now on to a sink: all events, or those ``selected`` by the program (which makes no matches then). The
+        limits of a file, 0 for none: events, bytes, ns.
+        """
+        options = ffi.new("fl_record_options *", {"selected": selected, "events": events, "bytes": size, "ns": time})
+        self._callback.sink = sink
+        self._call(lib.fl_engine_record, options, lib.falcolib_write, self.error)
+
+    def flush_record(self, *, finish: bool = False) -> None:
+        """Gives the sink what is collected; with ``finish`` no more will come."""
+        self._call(lib.fl_engine_record_flush, finish, self.error)
+
+    def end_record(self) -> tuple[int, int, int]:
+        """Ends the recording; how many events were written for rules to see, how many for the state alone, and how many were left out."""
+        self._call(lib.fl_engine_record, ffi.NULL, ffi.NULL, self.error)
+        self._callback.sink = None
+        stats = lib.fl_engine_record_stats(self.handle)
+        return stats.events, stats.hidden, stats.left_out
+
     def take_batch(self) -> bytes:
         size, matches = ffi.new("size_t *"), ffi.new("uint32_t *")
         data = lib.fl_engine_batch(self.handle, size, matches)
@@ -190,16 +229,22 @@ class Core:
             if serial != self.serial:
                 event._fetch = None
                 return event[name]
-            argument = info.printed(argument)
+            return render.native(info, extract(info, info.printed(argument)), event.time)
+
+        def raw(slot: FieldSlot) -> object:
+            if serial != self.serial:
+                raise StaleEventError(f"{slot}: the source has moved on from event {now.num}")
+            return extract(slot.info, slot.argument)
+
+        def extract(info: schema.FieldInfo, argument: schema.Argument | None) -> Raw:
             index = argument.index if argument else None
             key = argument.text.encode() if argument and ("KEY" in info.argument or argument.dotted) and index is None else None
             c_key = ffi.NULL if key is None else ffi.new("char[]", key)
             self._call(lib.fl_engine_get, info.id, index is not None, index or 0, c_key)
-            value, _ = read_value(self.take_batch(), 0)
-            return render.native(info, value, event.time)
+            return read_value(self.take_batch(), 0)[0]
 
         return Event(num=now.num, time=now.ts, tid=now.tid, type_id=now.type, cpu=now.cpu, record=bytes(ffi.buffer(now.record, now.size)),
-                     fields={}, fetch=fetch)
+                     fields={}, fetch=fetch, raw=raw)
 
     def read(self, event: Document) -> None:
         """Gives the core an audit event, or a list of them, to run() on."""
@@ -274,5 +319,20 @@ def falcolib_regex(handle: Any, pattern: int, subject: Any, size: int) -> int:
     try:
         return int(regex.full_match(callback.patterns[pattern], bytes(ffi.buffer(subject, size)) if size else b""))
     except BaseException as e:           # told to the caller of the run, which is further down this stack
+        callback.failure = e
+        return -1
+
+
+@ffi.def_extern(error=-1)                # type: ignore[untyped-decorator]
+def falcolib_write(handle: Any, data: Any, size: int) -> int:
+    """Called by the recorder with what is to be written, once for some hundred kilobytes; with NULL when a file is full."""
+    callback: Callback = ffi.from_handle(handle)
+    assert callback.sink is not None
+    try:
+        if data == ffi.NULL:
+            return 0 if callback.sink.full() else 1
+        callback.sink.write(bytes(ffi.buffer(data, size)))
+        return 0
+    except BaseException as e:           # as above
         callback.failure = e
         return -1

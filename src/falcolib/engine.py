@@ -23,6 +23,8 @@ from .workers import Workers
 
 if TYPE_CHECKING:
     from .containers import Containers
+    from .explain import Explanation
+    from .recording import CaptureWriter
     from .rules import RuleSet
 
 #: What run() takes: a source of events, events as dicts of fields or as audit events, or several sources.
@@ -103,6 +105,7 @@ class Engine:
         program = rules if isinstance(rules, Program) else _compiled(rules)
         program.check()
         self._program = program
+        self._rules = None if isinstance(rules, Program) else rules      # their text, for explain()
 
     def run(self, events: Events) -> Iterator[Alert]:
         """The alerts on a source of events, or on events given as dicts of fields, in order.
@@ -117,15 +120,49 @@ class Engine:
         sources = _sources(events)
         return self._run_dicts(events) if sources is None else self._run_sources(sources)   # type: ignore[arg-type]
 
-    def events(self, source: Source) -> Iterator[Event]:
-        """The events of a source, without rules. Each is current until the next is asked for.
+    def events(self, source: Source, *, start: int = 0) -> Iterator[Event]:
+        """The events of a source, without rules; from the number ``start`` on. Each is current until the next is asked for.
 
         Raises CaptureError if a capture is damaged, OSError if it can't be read.
         """
         self._stopping = False
         if not isinstance(source, Source):
             raise _no_source("events()", source)
-        return self._run_events(source)
+        return self._run_events(source, start)
+
+    def explain(self, event: Event | Alert | Mapping[str, object], rule: str | None = None, *, rules: RuleSet | None = None) -> Explanation:
+        """Why a rule matches an event, or which test stopped it: each test with its value, outcome and place. Without ``rule``: all rules.
+
+        event: one that is current (of events()), one given as a dict, or an alert, or its event: of these, values that the rule didn't
+        print aren't known any more. ``str()`` of the answer is for people, ``as_dict()`` for programs. rules: where the engine runs a
+        Program, the rules that it was compiled from.
+
+        Raises KeyError for an unknown rule or field, ValueError without the text of the rules, or for a dict without a valid evt.type.
+        """
+        from .explain import explain
+
+        rules = rules or self._rules
+        if rules is None:
+            raise ValueError("this engine runs a compiled program, which has no text: explain(event, rules=…) takes the rules")
+        alerted = event.rule if isinstance(event, Alert) else None
+        if isinstance(event, Alert):
+            rule, event = rule or event.rule, event.event
+        return explain(event, rules, rule, matching=self._matching, alerted=alerted)
+
+    def record(self, source: Source, writer: CaptureWriter, *, selected: bool = False) -> Iterator[Alert]:
+        """As run(source), and writes what passes to a .scap file: every event, or with ``selected`` those alone that a rule matches, which
+        makes no alerts then. The recording is done while the alerts are asked for; falcolib.record() does it at once. It ends with the
+        run, which ends when the writer wants no more; the writer is closed.
+
+        Raises what run() and the writer raise, and TypeError for a source of other events than system calls.
+        """
+        if not isinstance(source, Source):
+            raise _no_source("record()", source)
+        if source.name != "syscall":
+            raise TypeError(f"a .scap file holds system calls, and this source has events of {source.name}")
+        writer.check(source)
+        self._stopping = False
+        return self._run_recorded(source, writer, selected)
 
     def stop(self) -> None:
         """Ends a run soon, also one that waits for its source: it returns after the alerts that were found. May be called from a signal
@@ -157,7 +194,7 @@ class Engine:
             raise RuntimeError("another run of this engine has begun since, and ended this one: use an engine for each")
         return not self._stopping
 
-    def _run_events(self, source: Source) -> Iterator[Event]:
+    def _run_events(self, source: Source, start: int) -> Iterator[Event]:
         run = self._begin()
         core = self._cores[0]
         _open(source, core)
@@ -166,7 +203,8 @@ class Engine:
                 for chunk in self._attend(core, source, chunks):
                     self._go_on(run)
                     core.push(chunk)
-                    while self._go_on(run) and core.step():
+                    while self._go_on(run) and (core.seek(start) if start else core.step()):
+                        start = 0
                         yield core.current()
                     if self._stopping:
                         return
@@ -234,6 +272,19 @@ class Engine:
 
         containers = Containers() if self._containers is None else self._containers
         return Lookup(containers).attend(core, chunks) if containers.asks else chunks
+
+    def _run_recorded(self, source: Source, writer: CaptureWriter, selected: bool) -> Iterator[Alert]:
+        core = self._cores[0]
+        run = self._begin()
+        with writer.recording(self.stop) as limits:
+            core.record(writer, selected=selected, **limits)
+            try:
+                yield from self._run_source(run, core, source)
+            finally:
+                try:
+                    core.flush_record(finish=True)
+                finally:
+                    writer.tell(*core.end_record())
 
     def _run_dicts(self, events: Iterable[Mapping[str, object] | Document]) -> Iterator[Alert]:
         run = self._begin()

@@ -6,11 +6,14 @@ from __future__ import annotations
 import functools
 import struct
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from . import schema
 from .errors import StaleEventError
 from .render import Native
+
+if TYPE_CHECKING:
+    from .rules.ast import FieldSlot
 
 #: A field's value as Python has it; None where the field is absent.
 FieldValue: TypeAlias = Native
@@ -28,7 +31,7 @@ class Event:
     before (an alert's: those that its rule prints), and all parameters; asking for another raises StaleEventError.
     """
 
-    __slots__ = ("_fetch", "_fields", "_record", "_type_id", "cpu", "num", "tid", "time")
+    __slots__ = ("_fetch", "_fields", "_raw", "_record", "_type_id", "cpu", "num", "tid", "time")
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Event:
         record: bytes,
         fields: Mapping[str, FieldValue],
         fetch: Callable[[Event, str], FieldValue] | None = None,
+        raw: Callable[[FieldSlot], object] | None = None,
     ) -> None:
         self.num = num
         self.time = time
@@ -50,6 +54,7 @@ class Event:
         self._record = record
         self._fields = dict(fields)
         self._fetch = fetch
+        self._raw = raw
 
     @property
     def type(self) -> str:
@@ -83,6 +88,27 @@ class Event:
                                   "or print it in the rule's output")
         value = self._fields[name] = self._fetch(self, name)
         return value
+
+    def tested(self, slot: FieldSlot) -> object:
+        """The value that a test of a field sees, which may be printed otherwise; texts and addresses as bytes, None where it is absent.
+
+        Raises StaleEventError if the event is no longer current.
+        """
+        if self._raw is None:
+            raise StaleEventError(f"{slot}: the source has moved on from event {self.num}")
+        return self._raw(slot)
+
+    def known(self, name: str) -> FieldValue:
+        """The value of a field, if it can be had: None also where the event was left behind without it."""
+        try:
+            return self[name]
+        except StaleEventError:
+            return None
+
+    @property
+    def type_id(self) -> int:
+        """The event's type: an index of schema.EVENTS."""
+        return self._type_id
 
     def get(self, name: str, default: FieldValue = None) -> FieldValue:
         """As ``event[name]``, with a default for absent values."""

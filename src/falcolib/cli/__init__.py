@@ -19,6 +19,8 @@ COMMANDS = {
     "validate": ("rulefiles", "validate_command"),
     "describe": ("rulefiles", "describe_command"),
     "test": ("testing", "test_command"),
+    "explain": ("explain", "explain_command"),
+    "record": ("record", "record_command"),
     "events": ("catalogue", "events_command"),
     "fields": ("catalogue", "fields_command"),
     "audit2rbac": ("audit2rbac", "audit2rbac_command"),

@@ -60,13 +60,13 @@ class AlertWriter:
             self._shown = False
 
     @contextlib.contextmanager
-    def progress(self, source: Source) -> Iterator[None]:
+    def progress(self, source: Source, doing: str = "replaying") -> Iterator[None]:
         """A progress bar for a long replay, if stderr is a terminal. Where that is stdout's too, it stands below the last alert."""
         if not sys.stderr.isatty():
             yield
             return
         done = threading.Event()
-        thread = threading.Thread(target=self._show, args=(source, done), name="falcolib-progress", daemon=True)
+        thread = threading.Thread(target=self._show, args=(source, done, doing), name="falcolib-progress", daemon=True)
         thread.start()
         try:
             yield
@@ -74,7 +74,7 @@ class AlertWriter:
             done.set()
             thread.join()
 
-    def _show(self, source: Source, done: threading.Event) -> None:
+    def _show(self, source: Source, done: threading.Event, doing: str) -> None:
         if done.wait(LONG):
             return
         from rich.console import Console
@@ -84,8 +84,8 @@ class AlertWriter:
         if console.is_dumb_terminal:
             return
         # drawn here, and not by its start(), which would take hold of sys.stdout
-        bar = Progress(TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console)
-        task = bar.add_task("replaying", total=None)
+        bar = Progress(TextColumn(doing), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console)
+        task = bar.add_task(doing, total=None)
         with contextlib.suppress(OSError):
             while not done.wait(PERIOD):
                 position, total = source.position()

@@ -15,7 +15,7 @@ from .ast import CheckedRule
 from .compile import Compiled, Compiler
 from .files import Given, given_files
 from .load import Source, read
-from .merge import PLUGIN_VERSIONS, Collection, parse_version, priority_number
+from .merge import PLUGIN_VERSIONS, PRIORITIES, Collection, parse_version, priority_number
 from .output import AppendOutput, OutputError, parse_output
 from .report import Mistake, Problem, Result, load_results, rule_error
 
@@ -29,6 +29,13 @@ class _Selection:
     tag: str = ""
     priority: int | None = None
     append: tuple[AppendOutput, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """For people: what a rule is disabled by."""
+        if self.priority is not None:
+            return f"its priority is below {PRIORITIES[self.priority]}"
+        return f"rules with the tag {self.tag!r} are deselected" if self.tag else f"the rules {self.rule!r} are deselected"
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
@@ -78,7 +85,7 @@ class RuleSet:
         """
         if not isinstance(text, str):
             raise TypeError(f"parse() takes a text, not {type(text).__name__}; load() reads files")
-        before = after or cls()
+        before = cls() if after is None else after      # a set of macros alone has a length of 0
         return cls.build([*before._sources, given_text(text, name)], before._selections)
 
     def merge(self, other: RuleSet) -> RuleSet:
@@ -125,6 +132,24 @@ class RuleSet:
     def lists(self) -> Mapping[str, tuple[str, ...]]:
         """The items of the lists, by name; lists in lists are put in."""
         return MappingProxyType(dict(self._compiled.lists))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files, in order."""
+        return tuple(source.name for source in self._sources)
+
+    def text_of(self, name: str) -> str | None:
+        """The text of one of the files; None if there is none of that name."""
+        return next((source.text for source in self._sources if source.name == name), None)
+
+    def disabled_by(self, name: str) -> str:
+        """What disabled a rule, in words; empty if it is enabled."""
+        by, rules = "", self._compiled.rules
+        for selection in (None, *self._selections):
+            rules = rules if selection is None else _apply(rules, selection)
+            enabled = next(r.enabled for r in rules if r.name == name)
+            by = "" if enabled else by or ("its file says enabled: false" if selection is None else selection.words)
+        return by
 
     def __iter__(self) -> Iterator[CheckedRule]:
         return iter(self.rules)

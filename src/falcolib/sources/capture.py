@@ -12,11 +12,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from zlib_ng import zlib_ng
 
 from ..errors import CaptureError
+
+if TYPE_CHECKING:
+    from ..recording import CaptureWriter, Recorded, Writable
 
 #: Bytes of a chunk, at most. The core crosses into Python once a chunk.
 CHUNK = 256 * 1024
@@ -88,6 +91,19 @@ class Capture:
 
     def __repr__(self) -> str:
         return f"Capture({self._path if self._file is None else self._file!r})"
+
+    @property
+    def path(self) -> str | None:
+        """The path that is read, ``-`` for standard input; None for a file object."""
+        return self._path
+
+    def write(self, target: str | os.PathLike[str] | Writable | CaptureWriter, **options: Any) -> Recorded:
+        """Writes this capture as another, in the newest schema: falcolib.record(), which tells the options; ``filter="…"`` keeps the
+        events that meet a condition.
+        """
+        from ..recording import record
+
+        return record(self, target, **options)
 
     def chunks(self) -> Iterator[bytes]:
         """The uncompressed bytes, in pieces of up to 256 KiB.
