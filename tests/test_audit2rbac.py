@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import CONFORMANCE, ROOT
+from falcolib import AuditFile
 from falcolib.kubernetes import audit2rbac, auditlog, calls, gosort, goyaml
 from falcolib.kubernetes.calls import Call, Calls
 from falcolib.kubernetes.roles import needed_roles
@@ -192,6 +193,13 @@ def test_every_form_gives_the_same(data: bytes) -> None:
     assert (sorted(found), problems) == (["pods", "secrets"], [])
 
 
+def test_sources_of_audit_events(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "one.log").write_bytes(lines(ONE, b"{bad"))
+    (tmp_path / "two.log").write_bytes(lines(EVENT_LIST))
+    found = audit2rbac(AuditFile(tmp_path), user="alice")
+    assert (found.matched, len(found.problems)) == (3, 1)
+
+
 def test_dicts_and_bytes_are_events_too() -> None:
     assert str(audit2rbac([ONE, json.dumps(TWO).encode()], user="alice")) == str(audit2rbac([EVENT_LIST], user="alice"))
 
@@ -220,6 +228,11 @@ def test_a_bad_line_is_told_with_its_number_and_costs_no_other(bad: bytes, text:
     assert sorted(found) == ["pods", "secrets"]
     assert len(problems) == 1
     assert problems[0].startswith(f"input:2: {text}")
+
+
+def test_a_log_may_begin_in_the_middle_of_a_line() -> None:
+    found, problems = resources(b'"name":"x"}}\nnot json\n' + lines(ONE, TWO))
+    assert (sorted(found), len(problems)) == (["pods", "secrets"], 2)
 
 
 def test_a_bad_item_costs_no_other() -> None:

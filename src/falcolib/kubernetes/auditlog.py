@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Audit events as people keep them: log files, webhook bodies, lists, YAML. What is bad is told with its place, and costs nothing else.
 
-A stream that begins with { or [ is JSON: values one a line, over several lines, or several on a line. Any other is YAML, of one or
-several documents. Each value is an Event, an EventList, a List or a JSON array of these. The input is not trusted: it is read a value at a
-time, and values, depth and numbers of items have limits.
+A stream with a { or [ at the start of one of its first lines is JSON: values one a line, over several lines, or several on a line. Any
+other is YAML, of one or several documents. Each value is an Event, an EventList, a List or a JSON array of these. The input is not trusted:
+it is read a value at a time, and values, depth and numbers of items have limits.
 """
 
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -24,6 +25,8 @@ MAX_NESTING, MAX_YAML_ITEMS = 8, 1_000_000
 #: Versions of audit.k8s.io that events come in. In the oldest one, objectRef.apiVersion holds group and version.
 VERSIONS = ("v1", "v1beta1", "v1alpha1")
 _GROUP = "audit.k8s.io/"
+#: Lines, and bytes, that are looked at to tell JSON from YAML: a log may begin in the middle of a line.
+_FIRST_LINES, _FIRST_BYTES = 100, 1 << 20
 
 
 class User(msgspec.Struct):
@@ -162,21 +165,19 @@ def read(chunks: Iterable[bytes]) -> Iterator[tuple[int, Event | BadEvent]]:
     """The events of a stream, each with the number of the line where its value begins (from 1). Goes on after what is bad."""
     lines = _lines(chunks)
     held: list[tuple[int, bytes | None]] = []
+    size, json = 0, False
     for number, line in lines:
         held.append((number, line))
-        if line is None or line.strip():
+        size += len(line or b"")
+        json = line is None or line.removeprefix(codecs.BOM_UTF8)[:1] in (b"{", b"[")
+        if json or number >= _FIRST_LINES or size >= _FIRST_BYTES:
             break
-    rest = _chain(held, lines)
-    first = held[-1][1] if held else None
-    if first is None or first.lstrip().removeprefix(codecs.BOM_UTF8)[:1] in (b"{", b"["):
-        yield from _json_values(rest)
-    else:
-        yield from _yaml_documents(rest)
+    yield from (_json_values if json else _yaml_documents)(itertools.chain(held, lines))
 
 
-def _chain(held: list[tuple[int, bytes | None]], lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, bytes | None]]:
-    yield from held
-    yield from lines
+def read_records(chunks: Iterable[bytes]) -> Iterator[tuple[int, Event | BadEvent]]:
+    """Like read(), for JSON of which each text has 0x1e behind it: what AuditFile and AuditWebhook deliver."""
+    yield from _json_values(_lines(chunk.replace(b"\x1e", b"\n") for chunk in chunks))
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes | None]]:
@@ -215,7 +216,7 @@ def _json_values(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[in
             yield number, BadEvent(_TOO_LONG)
             continue
         text = line.strip() if value.open or number > 1 else line.strip().removeprefix(codecs.BOM_UTF8)
-        if not text or text == b"---":
+        if not text or text == b"---" or (text[:1] == b"#" and not value.open):
             continue
         if value.open and text[:1] == b"{" and not value.expects_value():
             yield from value.give_up()      # a value that was cut off, and the next one

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeAlias
 
+from .. import sources
 from ..errors import FalcolibError
 from . import goyaml
-from .auditlog import BadEvent, Event, converted, events, read
+from .auditlog import BadEvent, Event, converted, events, read, read_records
 from .calls import MAX_KINDS, Calls
 from .roles import Rule, needed_roles
 from .streams import open_stream
@@ -25,7 +26,7 @@ LABELS: Mapping[str, str] = {"audit2rbac.liggitt.net/user": "${user}", "audit2rb
 #: Problems whose texts are kept; more are only counted.
 MAX_PROBLEMS = 1000
 
-Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | Iterable[bytes | Mapping[str, object]]"
+Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | sources.Source | Iterable[bytes | Mapping[str, object]]"
 
 
 @dataclass(slots=True)
@@ -62,16 +63,16 @@ def service_account_user(service_account: str) -> str:
     return f"{SERVICE_ACCOUNT}{namespace}:{name}"
 
 
-def audit2rbac(*sources: Source, user: str | None = None, service_account: str | None = None, namespace: str = "",
+def audit2rbac(*inputs: Source, user: str | None = None, service_account: str | None = None, namespace: str = "",
                expand_multi_namespace: bool = True, expand_multi_name: bool = True, name: str = NAME,
                annotations: Mapping[str, str] = ANNOTATIONS, labels: Mapping[str, str] = LABELS, version: str = "unknown",
                insecure: bool = False, on_problem: Callable[[str], None] | None = None,
                on_event: Callable[[int, int], None] | None = None) -> Manifests:
     """Roles and bindings that allow what a user, or a service account, was seen doing: the least that covers it.
 
-    sources: paths, ``-`` for standard input, http(s) URLs, binary file objects, or iterables of events as dicts or JSON bytes. Files may
-    be gzip; they hold events, EventLists or Lists as JSON (one a line, or not) or YAML. What can't be read is kept in ``problems`` and
-    passed to on_problem; the rest counts.
+    inputs: paths, ``-`` for standard input, http(s) URLs, binary file objects, AuditWebhook (until it is closed) and AuditFile, or
+    iterables of events as dicts or JSON bytes. Files may be gzip. They hold events, EventLists or Lists as JSON lines, JSON or YAML.
+    What can't be read is kept in ``problems`` and passed to on_problem; the rest counts.
 
     user, service_account (``namespace:name``): whose calls; exactly one of them. Impersonated calls count for the impersonated user, and
     refused ones count too: to allow them is what roles are for. namespace: only calls in that namespace.
@@ -101,7 +102,7 @@ def audit2rbac(*sources: Source, user: str | None = None, service_account: str |
             on_problem(text)
 
     calls = Calls(expand_namespaces=expand_multi_namespace, expand_names=expand_multi_name)
-    for place, event in _all_events(sources, insecure, problem):
+    for place, event in _all_events(inputs, insecure, problem):
         if isinstance(event, BadEvent):
             problem(f"{place}: {event}")
             continue
@@ -130,12 +131,14 @@ def _substitute(text: str, user: str, version: str) -> str:
     return text.replace("${user}", user).replace("${version}", version)
 
 
-def _all_events(sources: Iterable[Source], insecure: bool, problem: Callable[[str], None]) -> Iterator[tuple[str, Event | BadEvent]]:
-    for source in sources:
-        if isinstance(source, (str, os.PathLike)) or callable(getattr(source, "read", None)):
+def _all_events(inputs: Iterable[Source], insecure: bool, problem: Callable[[str], None]) -> Iterator[tuple[str, Event | BadEvent]]:
+    for source in inputs:
+        chunks = getattr(source, "chunks", None)
+        if isinstance(source, (str, os.PathLike)) or chunks or callable(getattr(source, "read", None)):
             label = str(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "name", "input")
             try:
-                for line, event in read(open_stream(source, insecure)):     # type: ignore[arg-type]
+                found = read_records(chunks()) if chunks else read(open_stream(source, insecure))       # type: ignore[arg-type]
+                for line, event in found:
                     yield f"{label}:{line}", event
             except (OSError, FalcolibError) as e:
                 text = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
@@ -143,9 +146,9 @@ def _all_events(sources: Iterable[Source], insecure: bool, problem: Callable[[st
         elif isinstance(source, (bytes, bytearray, memoryview, Mapping)):
             raise TypeError("a source of events is a path, a file object or an iterable of events; put a single event into a list")
         else:
-            for number, value in enumerate(source, 1):
-                found = converted(value) if isinstance(value, Mapping) else events(value)
-                yield from ((f"event {number}", event) for event in found)
+            for number, value in enumerate(source, 1):                      # type: ignore[arg-type]
+                parts = converted(value) if isinstance(value, Mapping) else events(value)
+                yield from ((f"event {number}", event) for event in parts)
 
 
 @dataclass(frozen=True, slots=True)
