@@ -17,7 +17,7 @@ from .engine import Engine
 from .errors import CaptureError, FalcolibError, Location, ProgramError, RuleError, StaleEventError
 from .event import Event
 from .schema import FieldError
-from .sources import AuditFile, Capture, Source
+from .sources import Capture, Source
 from .stats import Stats
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .recording import CaptureWriter, Recorded, record
     from .rules import RuleSet
     from .rules.validate import validate, validate_text
+    from .sources.audit import AuditFile
+    from .sources.webhook import AuditWebhook
 
 __version__ = "0.1.0"
 
@@ -33,6 +35,7 @@ __all__ = [
     "Alert",
     "AlertFormat",
     "AuditFile",
+    "AuditWebhook",
     "Capture",
     "CaptureError",
     "CaptureWriter",
@@ -60,4 +63,5 @@ __all__ = [
 ]
 __getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
                                       ".cache": ["load_program"], ".containers.options": ["Containers"],
-                                      ".recording": ["CaptureWriter", "Recorded", "record"]})
+                                      ".recording": ["CaptureWriter", "Recorded", "record"], ".sources.audit": ["AuditFile"],
+                                      ".sources.webhook": ["AuditWebhook"]})

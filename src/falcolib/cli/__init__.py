@@ -43,7 +43,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="falcolib")
 def cli() -> None:
-    """Falco's rules over system calls: replay captures, check rule files, list events and fields."""
+    """Falco's rules over system calls and Kubernetes audit events: replay captures, check rule files, list events and fields."""
 
 
 def main() -> None:

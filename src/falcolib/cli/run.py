@@ -19,9 +19,10 @@ from ..cache import load_program
 from ..engine import MAX_WORKERS, Engine
 from ..errors import FalcolibError
 from ..settings import read_settings
-from ..sources import Capture
+from ..sources import Source
 from ..stats import Stats
 from .selection import selected, selection_options
+from .sources import audit_source, choose, is_live, wanted
 from .terminal import AlertWriter, log
 
 
@@ -37,15 +38,29 @@ def default_rules() -> str:
 @click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
               help="A rule file, or a folder of them (*.yaml, *.yml, by name). May be repeated: later files append to and override what "
                    "is in earlier ones. Default: our own rules.")
-@click.option("--capture", "captures", required=True, multiple=True, metavar="FILE.scap",
+@click.option("--capture", "captures", multiple=True, metavar="FILE.scap",
               help="The capture to replay, plain or gzip; - for standard input.")
+@click.option("--audit", "audits", multiple=True, metavar="FILE|URL",
+              help="Kubernetes' audit events: a log or a folder of them to replay, plain or gzip, - for standard input; file:///PATH to "
+                   "follow a log; http://[HOST]:PORT[/PATH] or https://... to take them from the API server's webhook. Default, where a "
+                   "rule is for them: http://:8765.")
+@click.option("--tls-cert", metavar="FILE", help="The webhook's certificate, PEM; the key may be in the same file.")
+@click.option("--tls-key", metavar="FILE", help="The certificate's key.")
+@click.option("--tls-client-ca", metavar="FILE", help="Who signs the certificates that the webhook's clients must have.")
+@click.option("--enable-source", "enabled", multiple=True, metavar="NAME",
+              help="Take events of this source only: syscall, k8s_audit. May be repeated.")
+@click.option("--disable-source", "disabled", multiple=True, metavar="NAME",
+              help="Take no events of this source. Default: those that a rule is for are on.")
 @click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting of falco.yaml, see above. May be repeated.")
 @selection_options
 @click.option("--cache/--no-cache", default=True,
               help="Whether to take compiled rules from the cache and keep them there: FALCOLIB_CACHE, else ~/.cache/falcolib.")
 @click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, metavar="N",
               help="Processors that evaluate rules on the capture. The alerts are those of one. Pays where rules cost more than reading.")
-def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tuple[str, ...], cache: bool, workers: int) -> None:
+def run_command(
+    rules: tuple[str, ...], captures: tuple[str, ...], audits: tuple[str, ...], tls_cert: str | None, tls_key: str | None,
+    tls_client_ca: str | None, enabled: tuple[str, ...], disabled: tuple[str, ...], options: tuple[str, ...], cache: bool, workers: int,
+) -> None:
     """Match events against rules and print alerts.
 
     Alerts go to stdout, everything else to stderr. SIGINT and SIGTERM end the run cleanly: what was found is printed, then the statistics,
@@ -63,7 +78,8 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
       -o json_include_output_fields_property=true
       -o json_include_tags_property=true
 
-    The environment's FALCO_HOSTNAME is the host name in alerts, TZ the time zone of their times.
+    The environment's FALCO_HOSTNAME is the host name in alerts, TZ the time zone of their times, FALCOLIB_AUDIT_TOKEN the bearer token
+    that the webhook's clients must have.
     """
     try:
         settings = read_settings(options)
@@ -85,13 +101,17 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
         count = sum(rule.enabled for rule in loaded.program.rules)
         if not count:
             log("Warning: no rule is enabled: nothing can be found")
-        source = Capture(captures[0])
-        log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; replaying {captures[0]}")
+        names = wanted(loaded.program, enabled, disabled)
+        sources = choose(loaded.program, names, captures, audits, no_live_source,
+                         lambda where: audit_source(where, tls_cert, tls_key, tls_client_ca))
+        replayed = ", ".join([*captures, *(where for where in audits if not is_live(where))])
+        log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; "
+            + (f"replaying {replayed}" if replayed else "Ctrl-C ends it"))
         severities: Counter[Priority] = Counter()
         failure: FalcolibError | OSError | None = None
-        alerts = engine.run(source)
+        alerts = engine.run(sources[0] if len(sources) == 1 else sources)
         stopper.attach(engine)
-        with writer.progress(source):
+        with writer.progress(sources[0]):
             try:
                 for alert in alerts:
                     severities[alert.priority] += 1
@@ -101,8 +121,17 @@ def run_command(rules: tuple[str, ...], captures: tuple[str, ...], options: tupl
             except (FalcolibError, OSError) as e:
                 failure = e
         print_statistics(engine.stats(), severities, time.monotonic() - started)
+        for source in sources:
+            counts = getattr(source, "counts", None)
+            if counts:
+                log("Requests: " + ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sorted(counts.items())))
     if failure:
         raise failure
+
+
+def no_live_source() -> Source:
+    """This machine can't be watched."""
+    raise click.UsageError("give a capture to replay: --capture FILE.scap")
 
 
 def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float) -> None:
@@ -119,6 +148,9 @@ def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float
         "events of unknown types": stats.unknown,
         "threads above the limit": stats.threads_refused,
         "descriptors above the limit": stats.fds_refused,
+        "malformed audit events": stats.malformed,
+        "documents that are no audit events": stats.unrecognised,
+        "audit events above the limit": stats.too_large,
     }
     if any(left_out.values()):
         log("Left out: " + ", ".join(f"{count} {what}" for what, count in left_out.items() if count))

@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-from .audit import AuditFile
 from .capture import Capture
 
-__all__ = ["AuditFile", "Capture", "Source"]
+__all__ = ["Capture", "Source"]
 
 
 @runtime_checkable

@@ -75,6 +75,7 @@ class AuditFile(Documents):
         self._path: str | None = None
         self._done, self._total = 0, None if follow else 0
         self._closed = False
+        self.opened = False         # a file that is followed has been found, and its end
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if follow else -1
         if isinstance(source, str | os.PathLike):
             self._path = os.fspath(source)
@@ -137,6 +138,7 @@ class AuditFile(Documents):
                     if descriptor >= 0 and at_end:
                         os.lseek(descriptor, 0, os.SEEK_END)
                     at_end = False
+                    self.opened = descriptor >= 0
                 if descriptor >= 0:
                     while not self._closed and (chunk := os.read(descriptor, CHUNK)):
                         self._done += len(chunk)

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit webhook: what it takes and answers, and what untrusted clients can't do (spec: kubernetes.md 1.2)."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import pathlib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import falcolib
+from audit_events import event, rules, text
+from falcolib.web import Limits, Security
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Running:
+    """An engine that reads a webhook in a thread."""
+
+    def __init__(self, **options: Any) -> None:
+        self.source = falcolib.AuditWebhook("127.0.0.1", 0, **options)
+        self.engine = falcolib.Engine(rules(["ka.auditid exists"], "%ka.auditid"), matching="all")
+        self.found: list[str] = []
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        for alert in self.engine.run(self.source):
+            self.found.append(alert.message)
+
+    def post(self, body: bytes, path: str = "/k8s_audit", method: str = "POST", headers: dict[str, str] | None = None,
+             context: ssl.SSLContext | None = None) -> tuple[int, str]:
+        where = "127.0.0.1", self.source.port
+        connection = (http.client.HTTPSConnection(*where, context=context, timeout=30) if context
+                      else http.client.HTTPConnection(*where, timeout=30))
+        with contextlib.closing(connection):
+            connection.request(method, path, body, JSON if headers is None else headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def until(self, *expected: str) -> None:
+        """Waits until events of these ids, in any order, were reported."""
+        until(lambda: sorted(self.found) == sorted(expected), lambda: f"{self.found} instead of {expected}")
+
+    def stop(self) -> None:
+        self.source.close()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+def until(holds: Any, told: Any = lambda: "") -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end, told()
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def running(**options: Any) -> Iterator[Running]:
+    webhook = Running(**options)
+    try:
+        yield webhook
+    finally:
+        webhook.stop()
+
+
+def listed(*names: str) -> bytes:
+    return text({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [event(auditID=n, kind=None) for n in names]})
+
+
+class TestAnswers:
+    def test_the_table(self) -> None:
+        with running() as webhook:
+            assert webhook.post(listed("1", "2")) == (200, "")
+            assert webhook.post(text(event(auditID="3")), "/k8s-audit") == (200, "")
+            assert webhook.post(listed("4"), headers={"Content-Type": "application/json; charset=utf-8"}) == (200, "")
+            assert webhook.post(b"{", headers=JSON) == (200, "")
+            assert webhook.post(b'{"kind": 0}') == (200, "")
+            assert webhook.post(b"", method="GET") == (405, "GET method not allowed")
+            assert webhook.post(b"", method="PUT") == (405, "PUT method not allowed")
+            assert webhook.post(listed("5"), headers={"Content-Type": "text/plain"}) == (400, "wrong Content Type")
+            assert webhook.post(listed("5"), "/other")[0] == 404
+            webhook.until("1", "2", "3", "4")
+            stats = webhook.engine.stats()
+            assert (stats.malformed, stats.unrecognised) == (1, 1)
+            assert dict(webhook.source.counts) == {"accepted": 5, "method": 2, "content_type": 1, "not_found": 1}
+
+    def test_strict_answers_are_those_of_2019(self) -> None:
+        with running(strict=True) as webhook:
+            assert webhook.post(listed("1")) == (200, "<html><body>Ok</body></html>")
+            status, told = webhook.post(b"{")
+            assert (status, told[:35]) == (400, "Bad Request: Could not parse data: ")
+            for body in (b'{"kind": 0}', b"[1]", b"{}"):
+                assert webhook.post(body) == (400, "Bad Request: Data not recognized as a k8s audit event")
+            assert webhook.post(listed("2"), headers={})[1] == "Wrong Content Type"
+            webhook.until("1")
+
+    def test_a_bad_item_costs_no_other(self) -> None:
+        with running() as webhook:
+            webhook.post(b'{"kind":"EventList","items":[{"auditID":"1"},7,{"auditID":}, {"auditID":"2"}]}')
+            webhook.post(b'{"kind":"EventList","items":[')
+            webhook.post(listed("3"))
+            webhook.until("1", "2", "3")
+
+    def test_faults_name_the_client(self) -> None:
+        told: list[str] = []
+        with running(on_fault=told.append) as webhook:
+            webhook.post(b"\n{")
+            webhook.post(listed("1"))
+            webhook.until("1")
+        assert len(told) == 1
+        assert told[0].startswith("127.0.0.1:")
+        assert told[0].endswith(":2: no valid JSON, or not all there; left out")
+
+
+class TestClients:
+    def test_bodies_have_a_limit(self) -> None:
+        with running(limits=Limits(body=5000)) as webhook:
+            assert webhook.post(b" " * 5001) == (400, "bad request: the body is larger than 5000 bytes")
+            with socket.create_connection(("127.0.0.1", webhook.source.port)) as client:       # in pieces, of no told length
+                client.sendall(b"POST /k8s_audit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                               b"Transfer-Encoding: chunked\r\n\r\n")
+                for _ in range(6):
+                    client.sendall(b"400\r\n" + b" " * 1024 + b"\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+            assert webhook.post(listed("1")) == (200, "")
+            webhook.until("1")
+            assert webhook.source.counts["too_large"] == 2
+
+    def test_slow_clients_are_given_up(self) -> None:
+        head = b"POST /k8s_audit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with running(limits=Limits(seconds=0.3)) as webhook:
+            where = "127.0.0.1", webhook.source.port
+            clients = [socket.create_connection(where) for _ in range(3)]
+            for client, sent in zip(clients, (b"", head, head + b"Content-Length: 9\r\n\r\n{"), strict=True):
+                client.settimeout(30)
+                client.sendall(sent)
+            assert clients[0].recv(10) == b""
+            assert clients[1].recv(10) == b""
+            assert clients[2].recv(12) == b"HTTP/1.1 400"
+            for client in clients:
+                client.close()
+            assert webhook.source.counts["slow"] == 3
+            assert webhook.post(listed("1")) == (200, "")
+
+    def test_thousands_of_connections_dont_keep_others_out(self) -> None:
+        with running(limits=Limits(connections=50)) as webhook, contextlib.ExitStack() as stack:
+            for _ in range(300):
+                stack.enter_context(socket.create_connection(("127.0.0.1", webhook.source.port)))
+            for n in range(5):
+                assert webhook.post(listed(str(n))) == (200, "")
+            webhook.until(*map(str, range(5)))
+            assert webhook.source.counts["too_many_connections"] >= 200
+
+    def test_what_is_no_http_is_refused(self) -> None:
+        with running() as webhook:
+            for sent in (b"\x16\x03\x01 hello\r\n\r\n", b"GET /" + b"x" * 200_000, b"POST / HTTP/1.1\r\n" + b"a: b\r\n" * 40_000):
+                with socket.create_connection(("127.0.0.1", webhook.source.port)) as client, contextlib.suppress(ConnectionError):
+                    client.settimeout(30)
+                    client.sendall(sent)
+                    assert client.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 431")
+            until(lambda: webhook.source.counts["bad_http"] == 3)
+            assert webhook.post(listed("1")) == (200, "")
+
+    def test_deep_nesting_duplicates_and_broken_texts(self) -> None:
+        deep = b'{"auditID":"deep","requestObject":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+        bodies = [deep, b'{"auditID":"x","auditID":"twice"}', b'{"auditID":"\xff\xfe"}', b'{"auditID":"1e999","n":1e999}', b"[" * 1_000_000]
+        with running() as webhook:
+            for body in bodies:
+                assert webhook.post(body)[0] == 200
+            webhook.until("twice", "\ufffd\ufffd", "1e999")
+
+    def test_more_than_can_be_looked_at_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from falcolib.sources import webhook as module
+
+        monkeypatch.setattr(module, "WAITING", 1000)
+        monkeypatch.setattr(module, "PATIENCE", 0.1)
+        source = falcolib.AuditWebhook("127.0.0.1", 0)
+        source.server.start()           # and nobody reads
+        try:
+            post = Running.post
+            answers = [post(_With(source), listed(str(n)))[0] for n in range(5)]        # type: ignore[arg-type]
+        finally:
+            source.close()
+            source.server.close()
+        assert answers[0] == 200
+        assert answers[-1] == 429
+
+
+class _With:
+    def __init__(self, source: falcolib.AuditWebhook) -> None:
+        self.source = source
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """server.pem (certificate and key), and client.pem, each signed by itself."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("server", "client"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{name}.key", "-out", f"{name}.crt"],
+                       cwd=folder, check=True, capture_output=True)
+        (folder / f"{name}.pem").write_bytes((folder / f"{name}.crt").read_bytes() + (folder / f"{name}.key").read_bytes())
+    return folder
+
+
+class TestSecurity:
+    def test_https_from_one_file_as_falco_has_it(self, keys: pathlib.Path) -> None:
+        with running(security=Security(certificate=str(keys / "server.pem"))) as webhook:
+            context = ssl.create_default_context(cafile=keys / "server.crt")
+            assert webhook.post(listed("1"), context=context) == (200, "")
+            webhook.until("1")
+
+    def test_clients_certificates(self, keys: pathlib.Path) -> None:
+        security = Security(str(keys / "server.crt"), str(keys / "server.key"), client_ca=str(keys / "client.crt"))
+        with running(security=security) as webhook:
+            context = ssl.create_default_context(cafile=keys / "server.crt")
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                webhook.post(listed("1"), context=context)
+            context.load_cert_chain(keys / "client.pem")
+            assert webhook.post(listed("2"), context=context) == (200, "")
+            webhook.until("2")
+
+    def test_a_bearer_token(self) -> None:
+        with running(security=Security(token="s3cret")) as webhook:
+            assert webhook.post(listed("1"))[0] == 401
+            assert webhook.post(listed("1"), headers={**JSON, "Authorization": "Bearer s3cre"})[0] == 401
+            assert webhook.post(listed("2"), headers={**JSON, "Authorization": "Bearer s3cret"}) == (200, "")
+            webhook.until("2")
+            assert webhook.source.counts["unauthorized"] == 2
+
+    def test_files_that_cant_be_used(self, tmp_path: pathlib.Path) -> None:
+        with pytest.raises(FileNotFoundError, match=r"no\.pem"):
+            falcolib.AuditWebhook("127.0.0.1", 0, security=Security(str(tmp_path / "no.pem")))
+        with pytest.raises(ValueError, match="need a certificate"):
+            falcolib.AuditWebhook("127.0.0.1", 0, security=Security(client_ca="x"))
+
+
+class TestLife:
+    def test_a_port_in_use_is_told(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=f"127.0.0.1:{taken.getsockname()[1]}"):
+            falcolib.AuditWebhook("127.0.0.1", taken.getsockname()[1])
+
+    def test_what_was_answered_is_delivered_after_close(self) -> None:
+        with running() as webhook:
+            for n in range(20):
+                assert webhook.post(listed(str(n)))[0] == 200
+        assert sorted(webhook.found) == sorted(map(str, range(20)))
+
+    def test_stop_ends_the_run(self) -> None:
+        with running() as webhook:
+            webhook.engine.stop()
+            webhook.thread.join(30)
+            assert not webhook.thread.is_alive()
+
+    def test_other_routes_share_the_server(self) -> None:
+        from starlette.responses import JSONResponse
+        from starlette.routing import Route
+
+        from falcolib.web import WebServer
+
+        server = WebServer("127.0.0.1", 0)
+        server.add([Route("/healthz", lambda request: JSONResponse({"status": "ok"}))])
+        with running_on(server) as webhook:
+            assert webhook.post(b"", "/healthz", "GET") == (200, '{"status":"ok"}')
+            assert webhook.post(listed("1")) == (200, "")
+            webhook.until("1")
+
+
+@contextlib.contextmanager
+def running_on(server: Any) -> Iterator[Running]:
+    try:
+        with running(server=server) as webhook:
+            server.start()
+            yield webhook
+    finally:
+        server.close()
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha1"])
+def test_a_real_api_servers_requests(version: str, conformance: pathlib.Path) -> None:
+    folder = conformance / "kubernetes/k8s_audit"
+    (capture,) = (c for c in json.loads((folder / "real_apiserver/index.json").read_text())["captures"] if c["version"] == version)
+    for file, predicted in capture["predicted"].items():
+        for matching, expected in predicted.items():
+            source = falcolib.AuditWebhook("127.0.0.1", 0)
+            engine = falcolib.Engine(falcolib.RuleSet.load(folder / file), matching=matching)
+            found: dict[str, int] = {}
+            thread = threading.Thread(target=lambda s=source, e=engine, f=found: [  # type: ignore[misc]
+                f.__setitem__(a.rule, f.get(a.rule, 0) + 1) for a in e.run(s)])
+            thread.start()
+            for body in (folder / "real_apiserver" / capture["webhook_bodies"]).read_bytes().splitlines():
+                assert Running.post(_With(source), body)[0] == 200        # type: ignore[arg-type]
+            source.close()
+            thread.join(30)
+            assert found == expected
