@@ -462,7 +462,9 @@ def _unknown_field(text: str) -> FieldError:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name most like a mistyped one; None if none is like it."""
+    """The name most like a mistyped one; None if none is like it. What is longer than any name is no mistyped one: comparing takes time."""
+    if len(name) > 256:
+        return None
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(name, names, n=1, cutoff=0.7)), None)

@@ -300,7 +300,7 @@ _TRANSFORMERS: dict[str, Callable[[TransformCall, list[_Input]], _Typed]] = {
 
 def _bounded(text: str, used: int) -> None:
     if used > LITERAL_LIMIT:
-        raise CheckError(f"filter parameter too long (used={used}, available={LITERAL_LIMIT}):{text}")
+        raise CheckError(f"filter parameter too long (used={used}, available={LITERAL_LIMIT}):{text[:LITERAL_LIMIT]}")
 
 
 def _integer(text: str, type_: str) -> int:

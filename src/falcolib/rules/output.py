@@ -22,6 +22,8 @@ CONTAINER_INFO = "%container.info"
 
 _field = re.compile(rf"({grammar.FIELD})(?:\[(?:({grammar.QUOTED})|({grammar.ARGUMENT}))\])?")
 _call = re.compile(rf"(?:{'|'.join(grammar.TRANSFORMERS)})\(")
+#: Characters of a field's name with its dotted argument, at most.
+_LONGEST_NAME = 160
 _width = re.compile(r"[0-9]{1,9}")
 
 
@@ -87,7 +89,7 @@ def _token(text: str, start: int, source: str) -> tuple[Slot, int]:
             hint = e.hint
         except grammar.GrammarError as e:
             raise OutputError(f"invalid formatting token {m[0]}: {e.message}", start) from None
-    for end in range(m.end(1), start, -1):
+    for end in range(min(m.end(1), start + _LONGEST_NAME), start, -1):
         name = text[start:end]
         if not re.fullmatch(grammar.FIELD, name):
             continue
@@ -95,7 +97,7 @@ def _token(text: str, start: int, source: str) -> tuple[Slot, int]:
             return field_slot(name, source), end
         except CheckError as e:
             hint = hint or e.hint
-    raise OutputError(f"unknown filter: {m[0]}", start, hint)
+    raise OutputError(f"unknown filter: {m[0] if len(m[0]) <= _LONGEST_NAME else m[0][:_LONGEST_NAME] + '…'}", start, hint)
 
 
 # ---- append_output -------------------------------------------------------------------------------------------------

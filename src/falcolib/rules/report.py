@@ -47,6 +47,8 @@ WARNINGS = {
     "LOAD_UNKNOWN_KEY": ("Unknown key in item definition", "An item has a key that its kind doesn't know; the key is ignored."),
 }
 
+#: Characters of a message.
+_LONGEST = 1_000
 #: Characters shown before and after the place of a mistake in a long line.
 _WIDTH = 80
 
@@ -168,13 +170,18 @@ class Problem:
         return self.context.snippet()
 
 
+def _cut(message: str) -> str:
+    """A message without most of what a hostile file put into it."""
+    return message if len(message) <= _LONGEST else message[:_LONGEST] + "…"
+
+
 class Mistake(Exception):
     """What stops the loading of a file. It stays inside this package: users see RuleError."""
 
     def __init__(self, code: str, message: str, context: Context, at: Location | None = None, hint: str | None = None,
                  via: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.problem = Problem(code, message, context, None, at, hint, via)
+        self.problem = Problem(code, _cut(message), context, None, at, hint, via)
 
 
 @dataclass(slots=True)
@@ -187,7 +194,7 @@ class Result:
 
     def warn(self, code: str, message: str, context: Context, *, deprecated_field: str | None = None, at: Location | None = None,
              via: tuple[str, ...] = ()) -> None:
-        self.warnings.append(Problem(code, message, context, deprecated_field, at, None, via))
+        self.warnings.append(Problem(code, _cut(message), context, deprecated_field, at, None, via))
 
     def as_dict(self) -> dict[str, object]:
         return {
