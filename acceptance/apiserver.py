@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import pathlib
@@ -19,8 +18,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import falcolib
+from falcolib.sources.audit import END
+from falcolib.web import Security
+
 #: Seconds for what takes two on an idle machine.
 PATIENCE = 60
+RULES = pathlib.Path(__file__).resolve().parent.parent / "rules" / "k8s_audit_rules.yaml"
 TOKENS = {"admin": "admin-token", "demo": "demo-token"}
 
 
@@ -69,42 +73,35 @@ def certificates(folder: pathlib.Path) -> None:
 
 
 class Receiver:
-    """An https server that takes audit events, if the token is right."""
+    """AuditWebhook with https and a token. Keeps the bodies that come; ``find`` also gives them to an engine with rules."""
 
     def __init__(self, folder: pathlib.Path, token: str) -> None:
+        self.source = falcolib.AuditWebhook("127.0.0.1", 0, security=Security(certificate=str(folder / "server.pem"), token=token))
+        self.url = f"https://127.0.0.1:{self.source.port}"
         self.bodies: list[bytes] = []
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                right = self.path.split("?")[0] == "/k8s_audit" and self.headers["Authorization"] == f"Bearer {token}"
-                if right:
-                    receiver.bodies.append(body)
-                self.send_response(200 if right else 401)
-                self.end_headers()
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(folder / "server.pem")
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self.alerts: list[falcolib.Alert] = []
+        self.engine = falcolib.Engine(falcolib.RuleSet.load(str(RULES)), matching="all")
+        self._inner, self.source.chunks = self.source.chunks, self._kept       # type: ignore[method-assign]
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.server.server_address[1]}"
+    def _kept(self) -> Iterator[bytes]:
+        for chunk in self._inner():
+            if chunk != END:
+                self.bodies.append(chunk)
+            yield chunk
+
+    def _run(self) -> None:
+        self.alerts += self.engine.run(self.source)
 
     def events(self) -> list[dict[str, Any]]:
         return [event for body in list(self.bodies) for event in json.loads(body)["items"]]
 
     def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
+        """Ends it; then ``alerts`` are all there."""
+        self.source.close()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
 
 
 class ApiServer:

@@ -31,6 +31,8 @@ CALLS: list[tuple[str, str, Any, str]] = [
     ("GET", "/api/v1/namespaces/default/configmaps", None, "Metadata"),
     ("GET", "/metrics", None, "Metadata"),
 ]
+EXPECTED_ALERTS = {"ConfigMap created", "Secret created", "Secret read", "Role created", "Role binding created", "Cluster role created",
+                   "Deployment created", "Service created"}
 UNLOGGED = ["/version", "/readyz", "/apis", "/openapi/v2"]
 
 
@@ -78,6 +80,10 @@ def test_policy_kubeconfig_and_flags_are_accepted_and_events_arrive(tmp_path: pa
     assert not [uri for _, uri in events if uri in UNLOGGED]
     assert "hidden-value" not in b"".join(receiver.bodies).decode()
     assert {e["stage"] for e in receiver.events()} <= {"ResponseStarted", "ResponseComplete"}
+    receiver.close()
+    assert {alert.rule for alert in receiver.alerts if alert.fields["ka.user.name"] == "admin"} >= EXPECTED_ALERTS
+    stats = receiver.engine.stats()
+    assert stats.malformed + stats.unrecognised + stats.too_large == 0
 
 
 def test_roles_of_refused_calls_allow_them_and_nothing_else(tmp_path: pathlib.Path, receiver: apiserver.Receiver) -> None:
@@ -101,3 +107,6 @@ def test_roles_of_refused_calls_allow_them_and_nothing_else(tmp_path: pathlib.Pa
         apiserver.wait_for("the roles count", lambda: api.call("demo", *wanted[1])[0] == 200)
         assert [api.call("demo", *call)[0] for call in wanted] == [201, 200, 200, 200, 200, 200]
         assert {api.call("demo", *call)[0] for call in unwanted} == {403}
+    receiver.close()
+    assert any(alert.message == "K8s Operation performed by user not in allowed list of users (user=demo target=<NA>/deployments verb=list "
+               "uri=/apis/apps/v1/namespaces/default/deployments resp=403)" for alert in receiver.alerts)

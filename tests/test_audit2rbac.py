@@ -6,10 +6,15 @@ import http.server
 import io
 import json
 import lzma
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conftest import CONFORMANCE, ROOT
-from falcolib import AuditFile
+from falcolib import AuditFile, AuditWebhook
 from falcolib.kubernetes import audit2rbac, auditlog, calls, gosort, goyaml
 from falcolib.kubernetes.calls import Call, Calls
 from falcolib.kubernetes.roles import needed_roles
@@ -366,3 +371,59 @@ def test_urls(server: str) -> None:
     assert found.matched == 1
     assert found.problems[0] == f"{server}/other: the server answered 503"
     assert "http://127.0.0.1:1/: " in found.problems[1]
+
+
+# ---- live ------------------------------------------------------------------------------------------------------------------------------
+
+
+def post(url: str, body: bytes, token: str = "") -> int:
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as e:
+        return e.code
+
+
+def test_a_webhook_is_a_source_until_it_is_closed() -> None:
+    webhook = AuditWebhook("127.0.0.1", 0)
+
+    def client() -> None:
+        url = f"http://127.0.0.1:{webhook.port}/k8s_audit?timeout=30s"
+        assert [post(url, lines(v)) for v in (EVENT_LIST, b"{bad", b"not json", ONE)] == [200] * 4
+        webhook.close()
+
+    sender = threading.Thread(target=client)        # the port is taken: requests wait until the server is up
+    sender.start()
+    found = audit2rbac(webhook, user="alice")
+    sender.join()
+    assert (found.matched, len(found.problems)) == (3, 2)
+
+
+@pytest.mark.parametrize("how", ["signal", "seconds"])
+def test_the_command_takes_events_of_a_webhook_until_it_is_told(how: str) -> None:
+    args = ["--audit", "http://127.0.0.1:0", "--user", "alice", *(["--seconds", "8"] if how == "seconds" else [])]
+    with subprocess.Popen([sys.executable, "-m", "falcolib", "audit2rbac", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=os.environ | {"FALCOLIB_AUDIT_TOKEN": "t0ken"}, text=True) as process:
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        url = told.split(" at ")[1].split(",")[0]
+        end = time.monotonic() + 60
+        while True:                     # it is told when the port is taken, and answered when the server is up
+            try:
+                assert post(url, lines(ONE)) == 401
+                break
+            except urllib.error.URLError:
+                assert time.monotonic() < end, "no server"
+                time.sleep(0.05)
+        assert post(url, lines(EVENT_LIST), "t0ken") == 200
+        if how == "signal":
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert [document["kind"] for document in yaml.safe_load_all(out)] == ["ClusterRole", "ClusterRoleBinding"]
+
+
+@pytest.mark.parametrize("args", [["--audit", "x.log"], ["--seconds", "1", "-f", "x"], ["--audit", "ftp://x"], ["--audit", "https://:0"]])
+def test_wrong_usage_of_live_sources(args: list[str]) -> None:
+    assert command("--user", "a", *args).returncode == 2

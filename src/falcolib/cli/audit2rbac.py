@@ -6,12 +6,15 @@ from __future__ import annotations
 import csv
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 
 import click
 
 from ..kubernetes import manifests
+from ..sources import Source
+from .sources import audit_source, is_live
 from .terminal import AlertWriter, log
 
 #: Problems that are told one by one; more are only counted.
@@ -49,6 +52,13 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 @click.command("audit2rbac", short_help="Make RBAC roles of what a user did.")
 @click.option("-f", "--filename", "sources", multiple=True, metavar="FILE|URL|-",
               help="Audit events: a file, plain or gzip, an http(s) URL, or - for standard input. May be repeated.")
+@click.option("--audit", "live", metavar="URL",
+              help="Live events, until SIGINT or SIGTERM: http(s)://[HOST][:8765] takes requests of an API server's webhook, with the "
+                   "token of $FALCOLIB_AUDIT_TOKEN; file:///PATH follows a log.")
+@click.option("--seconds", type=click.FloatRange(0, 1e9, min_open=True), help="End --audit after this time.")
+@click.option("--tls-cert", metavar="FILE", help="The webhook's certificate, PEM; the key may be in the same file.")
+@click.option("--tls-key", metavar="FILE", help="The certificate's key.")
+@click.option("--tls-client-ca", metavar="FILE", help="Who signs the certificates that the webhook's clients must have.")
 @click.option("--user", metavar="NAME", help="Whose calls are to be allowed.")
 @click.option("--serviceaccount", metavar="NAMESPACE:NAME", help="The same, for a service account.")
 @click.option("-n", "--namespace", default="", metavar="NAME", help="Only calls in this namespace.")
@@ -62,9 +72,12 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 @click.option("--generate-labels", callback=_pairs, multiple=True, metavar="KEY=VALUE,…", help="Labels of the objects.")
 @click.option("--insecure", is_flag=True, help="Don't verify the certificates of https URLs.")
 @click.option("--version", is_flag=True, help="The version that ${version} stands for.")
-def audit2rbac_command(sources: tuple[str, ...], user: str | None, serviceaccount: str | None, namespace: str, expand_multi_namespace: bool,
-                       expand_multi_name: bool, generate_name: str, generate_annotations: dict[str, str] | None,
-                       generate_labels: dict[str, str] | None, insecure: bool, version: bool) -> None:
+def audit2rbac_command(
+    sources: tuple[str, ...], live: str | None, seconds: float | None, tls_cert: str | None, tls_key: str | None,
+    tls_client_ca: str | None, user: str | None, serviceaccount: str | None, namespace: str, expand_multi_namespace: bool,
+    expand_multi_name: bool, generate_name: str, generate_annotations: dict[str, str] | None, generate_labels: dict[str, str] | None,
+    insecure: bool, version: bool,
+) -> None:
     """Make RBAC roles and bindings of what a user did, from the API server's audit events.
 
     The manifests, as YAML on stdout, allow what was seen and no more, refused calls included. They are those of the program audit2rbac, and
@@ -78,12 +91,18 @@ def audit2rbac_command(sources: tuple[str, ...], user: str | None, serviceaccoun
         raise click.UsageError("--user and --serviceaccount exclude each other")
     if not (user or serviceaccount):
         raise click.UsageError("whose calls? Give --user or --serviceaccount")
-    if not sources:
-        raise click.UsageError("no events: give --filename")
-    progress = _Progress()
+    if not sources and live is None:
+        raise click.UsageError("no events: give --filename, or --audit")
+    if live is not None and not is_live(live):
+        raise click.UsageError(f"--audit {live}: an address or file:///PATH; a log that is complete is for --filename")
+    if seconds is not None and live is None:
+        raise click.UsageError("--seconds is how long --audit goes on")
+    source = None if live is None else audit_source(live, tls_cert, tls_key, tls_client_ca)
+    progress = _Progress(source, seconds)
     try:
         result = manifests.audit2rbac(
-            *sources, user=user or None, service_account=serviceaccount or None, namespace=namespace, version=VERSION, insecure=insecure,
+            *sources, *([] if source is None else [source]), user=user or None, service_account=serviceaccount or None,
+            namespace=namespace, version=VERSION, insecure=insecure,
             expand_multi_namespace=expand_multi_namespace, expand_multi_name=expand_multi_name, name=generate_name,
             annotations=manifests.ANNOTATIONS if generate_annotations is None else generate_annotations,
             labels=manifests.LABELS if generate_labels is None else generate_labels, on_problem=progress.problem, on_event=progress.event)
@@ -107,18 +126,25 @@ def audit2rbac_command(sources: tuple[str, ...], user: str | None, serviceaccoun
 
 
 class _Progress:
-    """Problems as they are found, and on a terminal a line that counts; SIGTERM ends reading as SIGINT does."""
+    """Problems as they are found, and on a terminal a line that counts. SIGINT and SIGTERM end what is live; else they end the command."""
 
-    def __init__(self) -> None:
+    def __init__(self, live: Source | None, seconds: float | None) -> None:
+        self._live = live
         self._shown = sys.stderr.isatty()
         self._next = time.monotonic() + PERIOD
         self._told = 0
         self._drawn = False
-        self._before = signal.signal(signal.SIGTERM, self._stop)
+        self._before = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        self._timer = threading.Timer(seconds, live.close) if live is not None and seconds is not None else None
+        if self._timer:
+            self._timer.daemon = True
+            self._timer.start()
 
-    @staticmethod
-    def _stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        live, self._live = self._live, None
+        if live is None:                # nothing to be ended, or told twice
+            raise KeyboardInterrupt
+        live.close()
 
     def event(self, count: int, matched: int) -> None:
         if self._shown and count % 1000 == 0 and time.monotonic() >= self._next:
@@ -140,4 +166,7 @@ class _Progress:
 
     def end(self) -> None:
         self._erase()
-        signal.signal(signal.SIGTERM, self._before)
+        if self._timer:
+            self._timer.cancel()
+        for s, handler in self._before.items():
+            signal.signal(s, handler)

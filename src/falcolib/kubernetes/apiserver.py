@@ -18,8 +18,9 @@ PORT, PATH = 8765, "/k8s_audit"
 #: Where the API server finds the files.
 FOLDER = "/etc/kubernetes/falcolib"
 POLICY_FILE, WEBHOOK_FILE = "audit-policy.yaml", "audit-webhook.yaml"
-#: Bytes: receivers drop an event above this (Falco too), so the API server is told to leave bodies out of it; and a batch of them.
-MAX_EVENT, MAX_BATCH = 262144, 10485760
+#: Bytes of an event and of a batch of them, so that a request stays below the webhook's 12 MiB: the API server divides larger batches, and
+#: leaves the bodies out of larger events. What it accepts itself is smaller, so that nobody can hide a body by padding it.
+MAX_EVENT, MAX_BATCH = 8 << 20, 10 << 20
 
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
 _HOST = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?")

@@ -25,6 +25,8 @@ MAX_NESTING, MAX_YAML_ITEMS = 8, 1_000_000
 #: Versions of audit.k8s.io that events come in. In the oldest one, objectRef.apiVersion holds group and version.
 VERSIONS = ("v1", "v1beta1", "v1alpha1")
 _GROUP = "audit.k8s.io/"
+#: What is behind each text of AuditFile and AuditWebhook.
+_END = b"\x1e"
 #: Lines, and bytes, that are looked at to tell JSON from YAML: a log may begin in the middle of a line.
 _FIRST_LINES, _FIRST_BYTES = 100, 1 << 20
 
@@ -177,7 +179,7 @@ def read(chunks: Iterable[bytes]) -> Iterator[tuple[int, Event | BadEvent]]:
 
 def read_records(chunks: Iterable[bytes]) -> Iterator[tuple[int, Event | BadEvent]]:
     """Like read(), for JSON of which each text has 0x1e behind it: what AuditFile and AuditWebhook deliver."""
-    yield from _json_values(_lines(chunk.replace(b"\x1e", b"\n") for chunk in chunks))
+    yield from _json_values(_lines(chunk.replace(_END, b"\n" + _END + b"\n") for chunk in chunks))
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes | None]]:
@@ -216,6 +218,9 @@ def _json_values(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[in
             yield number, BadEvent(_TOO_LONG)
             continue
         text = line.strip() if value.open or number > 1 else line.strip().removeprefix(codecs.BOM_UTF8)
+        if text == _END:
+            yield from value.give_up()
+            continue
         if not text or text == b"---" or (text[:1] == b"#" and not value.open):
             continue
         if value.open and text[:1] == b"{" and not value.expects_value():
