@@ -72,6 +72,7 @@ typedef struct {
     uint64_t lookups;           /* threads that were unknown at their first event, and looked up in /proc; … */
     uint64_t lookups_failed;    /* … had ended by then; … */
     uint64_t lookups_refused;   /* … were not looked up, as that took too much of the time */
+    uint64_t threads_purged;    /* of threads_removed: their exits were not seen */
     uint64_t containers_asked, containers_unknown, containers_refused;
     uint64_t malformed, unrecognised, too_large;        /* documents that could not be used */
     uint64_t undated;           /* documents that don't tell their time: they have that of their reading */

@@ -93,6 +93,18 @@ class TestUsers:
         entry = processes(9, process(9, cgroups=PID_NAMESPACE.encode(), tail=process_tail()))
         assert current(capture(entry, users(2, user(1000, 1, "alice")), probe()), "user.name", "evt.args") == ["<NA>", "uid=1000(<NA>)"]
 
+    def test_users_of_containers_are_told_by_events(self) -> None:
+        inside = processes(9, process(9, cgroups=PID_NAMESPACE.encode(), tail=process_tail()), host(101, 0, "x", uid=1000))
+        id_ = current(capture(inside, probe()), "container.id")[0]
+        assert isinstance(id_, str)
+        added = event("USER_ADDED_E", 1000, 1, "mallory", "/app", "/bin/ash", id_) + event("GROUP_ADDED_E", 1001, "crew", id_)
+        fields = ("user.name", "user.homedir", "user.shell", "group.name", "evt.args")
+        named = ["mallory", "/app", "/bin/ash", "crew", "uid=1000(mallory)"]
+        assert current(capture(inside, added, probe()), *fields) == named
+        assert current(capture(inside, added, probe(101)), "user.name") == ["<NA>"]
+        gone = event("USER_DELETED_E", 1000, 1, "mallory", "/app", "/bin/ash", id_) + event("GROUP_DELETED_E", 1001, "crew", id_)
+        assert current(capture(inside, added, gone, probe()), "user.name", "group.name") == ["<NA>", "<NA>"]
+
 
 class TestEvents:
     @pytest.mark.parametrize(("made", "fields"), [

@@ -3,7 +3,7 @@
 
 import pytest
 
-from conftest import DATA
+from conftest import CONFORMANCE, DATA
 from falcolib import schema
 from fuzzing import build, fuzz
 from test_scap_fuzz import cut
@@ -28,8 +28,9 @@ def parameter(kind: str, value: int) -> bytes:
 
 
 def seeds() -> dict[str, bytes]:
-    """Each event with several sets of values, and a capture."""
-    made = {"attack1": CAPTURE + cut(DATA / "attack1.scap")}
+    """Each event with several sets of values, and stretches of captures."""
+    made = {f"{path.name}-{part}": CAPTURE + cut(path, part / 4)
+            for path in sorted([*DATA.glob("*.scap"), *CONFORMANCE.glob("captures/*.scap")]) for part in range(4)}  # fmt: skip
     for info in schema.EVENTS:
         out = b""
         for value in (3, 0, 1, -2, 10):

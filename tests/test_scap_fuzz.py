@@ -15,6 +15,8 @@ from fuzzing import build, fuzz
 from scapwriter import (
     EV,
     EV_LARGE,
+    EVF,
+    EVF_LARGE,
     block,
     capture,
     event,
@@ -38,6 +40,8 @@ from scapwriter import (
 WHOLE, PIECES = b"\0", b"\x50"
 #: Bytes of an input: a few blocks of each kind.
 LONGEST = 16_000
+#: Blocks of events; the others are tables.
+EVENTS = {*EV.values(), *EVF.values(), EV_LARGE, EVF_LARGE, 0x8010ABCD}
 
 
 def readable_events() -> Iterator[bytes]:
@@ -78,15 +82,17 @@ def synthetic() -> dict[str, bytes]:
     return seeds
 
 
-def cut(path: pathlib.Path) -> bytes:
-    """Some blocks of each type of a capture."""
+def cut(path: pathlib.Path, start: float = 0) -> bytes:
+    """Some blocks of each type of a capture; start: the part of it whose events are passed over."""
     raw = path.read_bytes()
     data = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     out, at, taken = b"", 0, dict[int, int]()
     while at < len(data) and len(out) < LONGEST:
         code, length = struct.unpack_from("<II", data, at)
         taken[code] = taken.get(code, 0) + 1
-        if length < 3000 and taken[code] < 50:
+        passed = code in EVENTS and at < start * len(data)
+        taken[code] -= passed
+        if length < 3000 and taken[code] < 50 and not passed:
             out += data[at : at + length]
         at += length
     return out

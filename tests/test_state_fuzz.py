@@ -5,13 +5,15 @@ import random
 
 import pytest
 
+from conftest import CONFORMANCE, DATA
 from falcolib import schema
 from fuzzing import build, fuzz
 from scapwriter import capture
 from state_events import bash, clone, execve, exit_, openat
+from test_scap_fuzz import cut
 
-#: The first byte of an input: a capture or events, with the default limits or with tiny ones.
-CAPTURE, EVENTS, SMALL = 0, 1, 2
+#: The first byte of an input: a capture or events, with the default limits or with tiny ones, with containers asked for.
+CAPTURE, EVENTS, SMALL, ASKS = 0, 1, 2, 4
 
 
 def random_events(seed: int) -> bytes:
@@ -25,6 +27,9 @@ def random_events(seed: int) -> bytes:
 @pytest.mark.fuzz
 def test_no_input_breaks_the_state() -> None:
     seeds = {"capture": bytes([CAPTURE]) + capture(bash() + clone(200) + openat(3, "x") + execve("/bin/id") + exit_())}
+    for number, path in enumerate(sorted([*DATA.glob("*.scap"), *CONFORMANCE.glob("captures/*.scap")])):
+        for part in range(4):
+            seeds[f"{path.name}-{part}"] = bytes([CAPTURE | SMALL * (number % 2)]) + cut(path, part / 4)
     for seed in range(32):
-        seeds[f"events{seed}"] = bytes([EVENTS | SMALL * (seed % 2)]) + random_events(seed)
-    fuzz(build("state/fuzz/fuzz_state.c", ["base", "json", "schema", "source", "state"]), seeds, longest=4000)
+        seeds[f"events{seed}"] = bytes([EVENTS | SMALL * (seed % 2) | ASKS * (seed // 2 % 2)]) + random_events(seed)
+    fuzz(build("state/fuzz/fuzz_state.c", ["base", "json", "schema", "source", "state"]), seeds, longest=16_000)

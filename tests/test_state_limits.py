@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a hostile capture can't do: fill the memory, or lead the state astray."""
 
+import os
+import pathlib
+
 import pytest
 
 from falcolib import Engine, RuleSet
@@ -68,3 +71,35 @@ def test_parents_never_form_a_ring() -> None:
 
 def test_a_child_with_its_parents_number_is_not_made() -> None:
     assert last(bash() + clone(100) + probe(100), "proc.name", "proc.ppid") == ("bash", None)
+
+
+def peak_kb() -> int:
+    return int(next(line.split()[1] for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+
+
+def test_a_fork_bomb_ends_in_counted_refusals() -> None:
+    """Each process makes two, without an end: at most so many are kept, whatever the capture's length, and later exits make room again."""
+    engine = small(threads=1000)
+    bomb = [capture(bash())] + [clone(2 * n, tid=n) + clone(2 * n + 1, tid=n) for n in range(100, 30_000)]
+    over = b"".join(exit_(tid=n) for n in range(200, 1000)) + clone(70_000) + probe(70_000)
+    events = engine.events(Chunked(b"".join([*bomb, over]), 1 << 16))
+    names = [now["proc.name"] for now in events]
+    stats = engine.stats()
+    assert names[-1] == "bash"
+    assert stats.threads <= 1000
+    assert stats.threads_refused > 50_000
+    assert stats.threads_added - stats.threads_removed == stats.threads
+
+
+def test_a_storm_of_descriptors_ends_in_counted_refusals() -> None:
+    """Also where each of many processes gets a copy of a full table."""
+    engine = Engine(RuleSet.parse("[]", name="no rules"))
+    storm = capture(bash()) + b"".join(openat(n, "/x") for n in range(5000)) + b"".join(clone(200 + n) for n in range(600)) + read(3)
+    before = peak_kb()
+    for _ in engine.events(Chunked(storm, 1 << 16)):
+        pass
+    stats = engine.stats()
+    assert stats.fds_refused == 904 + 4096 * 89
+    assert stats.fds_added - stats.fds_removed == 2 * 1024 * 1024
+    if not os.environ.get("FALCOLIB_SANITIZED"):         # whose memory is several times as much
+        assert peak_kb() - before < 600_000

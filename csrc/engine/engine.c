@@ -294,6 +294,7 @@ int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
     leave(e);                   /* the current event's record may move */
     if (e->documents)
         return fl_document_run_push(e->documents, bytes, len) ? FL_ERR_MEMORY : FL_OK;
+    fl_snapshot_purge(e->snapshot, e->last_ts);
     return fl_scap_push(e->scap, bytes, len);
 }
 
@@ -599,6 +600,7 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
         .last_ts = e->last_ts,
         .scanned_threads = n.threads, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
         .lookups_refused = n.lookups_refused,
+        .threads_purged = s.threads_purged,
         .containers_asked = s.containers_asked, .containers_unknown = s.containers_unknown, .containers_refused = s.containers_refused,
         .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .malformed = d.faults[FL_FAULT_MALFORMED],
         .unrecognised = d.faults[FL_FAULT_UNRECOGNISED], .too_large = d.faults[FL_FAULT_TOO_LARGE], .undated = d.undated,

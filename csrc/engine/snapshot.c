@@ -8,6 +8,8 @@
 /* Look-ups may take a tenth of the time, and 0.1 s at once: then unknown threads stay unknown, and the events go on. */
 #define SHARE 10u
 #define CREDIT_MAX ((int64_t)(NS_PER_S / 10))
+#define PURGE_FIRST_NS (30 * NS_PER_S)  /* as Falco: after the start … */
+#define PURGE_NS (300 * NS_PER_S)       /* … and then */
 
 struct fl_snapshot {
     struct fl_state *state;
@@ -15,6 +17,7 @@ struct fl_snapshot {
     struct fl_snapshot_stats stats;
     uint64_t at;                /* ns: of the last look-up */
     int64_t credit;             /* ns that look-ups may take */
+    uint64_t purge_ts;          /* ns: of the event with which threads that ended unseen are looked for; 0: not known yet */
 };
 
 static uint64_t clock_ns(void)
@@ -86,6 +89,17 @@ struct fl_snapshot *fl_snapshot_take(struct fl_state *state, const char *root, s
 fail:
     fl_snapshot_free(s);
     return NULL;
+}
+
+static bool exists(void *context, int64_t tid) { return fl_scan_exists(((struct fl_snapshot *)context)->scan, tid); }
+
+void fl_snapshot_purge(struct fl_snapshot *s, uint64_t ts)
+{
+    if (!s || ts < s->purge_ts)
+        return;
+    if (s->purge_ts)
+        fl_state_purge(s->state, ts, exists, s);
+    s->purge_ts = ts + (s->purge_ts ? PURGE_NS : PURGE_FIRST_NS);
 }
 
 void fl_snapshot_free(struct fl_snapshot *s)

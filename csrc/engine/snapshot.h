@@ -20,6 +20,8 @@ struct fl_snapshot_stats {
 struct fl_snapshot *fl_snapshot_take(struct fl_state *state, const char *root, struct fl_error *error);
 /* After the state's look-ups have been ended, or the state is gone. */
 void fl_snapshot_free(struct fl_snapshot *snapshot);
+/* Lets threads go that ended unseen, from time to time (ts: ns, of the last event). Between two events. */
+void fl_snapshot_purge(struct fl_snapshot *snapshot, uint64_t ts);
 struct fl_snapshot_stats fl_snapshot_get_stats(const struct fl_snapshot *snapshot);    /* of NULL: zeros */
 
 #endif

@@ -339,13 +339,16 @@ static void put_enum(struct fl_text *text, const struct param *p)
     }
 }
 
-/* Users are those of the thread's container: the capture's own are the host's. */
-static bool on_host(const struct fl_view *view) { return !fl_thread_of(view) || !fl_thread_of(view)->container_id; }
+/* Users are those of the thread's container. */
+static const struct fl_str *container_of(const struct fl_view *view)
+{
+    return fl_thread_of(view) ? fl_thread_of(view)->container_id : NULL;
+}
 
 static void put_user(struct fl_text *text, const struct param *p)
 {
     uint32_t id = (uint32_t)number(p);
-    const struct fl_user *user = id != UINT32_MAX && on_host(p->view) ? fl_user_find(p->view->state, id) : NULL;
+    const struct fl_user *user = id != UINT32_MAX ? fl_user_find(p->view->state, container_of(p->view), id) : NULL;
     if (user)
         fl_text_str(text, user->name);
     else
@@ -355,7 +358,7 @@ static void put_user(struct fl_text *text, const struct param *p)
 static void put_group(struct fl_text *text, const struct param *p)
 {
     uint32_t id = (uint32_t)number(p);
-    const struct fl_grp *group = id != UINT32_MAX && on_host(p->view) ? fl_grp_find(p->view->state, id) : NULL;
+    const struct fl_grp *group = id != UINT32_MAX ? fl_grp_find(p->view->state, container_of(p->view), id) : NULL;
     if (group)
         fl_text_str(text, group->name);
     else

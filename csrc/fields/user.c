@@ -4,13 +4,10 @@
  */
 #include "extract.h"
 
-/* The capture's users are the host's: a container's ids are other people's. */
-static bool on_host(const struct fl_thread *thread) { return !thread->container_id; }
-
 static const struct fl_user *user_of(const struct fl_view *view, uint32_t uid)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    return thread && on_host(thread) ? fl_user_find(view->state, uid) : NULL;
+    return thread ? fl_user_find(view->state, thread->container_id, uid) : NULL;
 }
 
 static bool known(struct fl_value *out, const struct fl_str *text, uint32_t uid, const char *superuser)
@@ -60,6 +57,6 @@ EXTRACT(user_loginname)
 EXTRACT(group_name)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    const struct fl_grp *group = thread && on_host(thread) ? fl_grp_find(view->state, thread->gid) : NULL;
+    const struct fl_grp *group = thread ? fl_grp_find(view->state, thread->container_id, thread->gid) : NULL;
     return thread && known(out, group ? group->name : NULL, thread->gid, "root");
 }

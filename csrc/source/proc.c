@@ -272,4 +272,12 @@ bool fl_scan_thread(struct fl_scan *scan, int64_t tid, bool (*known)(void *conte
     return found;
 }
 
+bool fl_scan_exists(const struct fl_scan *scan, int64_t tid)
+{
+    char name[24];
+
+    snprintf(name, sizeof name, "%lld", (long long)tid);
+    return faccessat(scan->proc, name, F_OK, 0) == 0 || errno != ENOENT;        /* in doubt it does */
+}
+
 struct fl_scan_stats fl_scan_get_stats(const struct fl_scan *scan) { return scan->stats; }

@@ -35,6 +35,9 @@ int fl_scan_processes(struct fl_scan *scan, struct fl_error *error);
 /* One thread; with its process and that one's descriptors, unless `known` (called with the sink's context) has it. False if there is none. */
 bool fl_scan_thread(struct fl_scan *scan, int64_t tid, bool (*known)(void *context, int64_t pid));
 
+/* Whether there is a thread of that number now. */
+bool fl_scan_exists(const struct fl_scan *scan, int64_t tid);
+
 struct fl_scan_stats fl_scan_get_stats(const struct fl_scan *scan);
 
 #endif

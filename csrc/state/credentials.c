@@ -158,28 +158,26 @@ void fl_switch(struct fl_state *state, const struct fl_event *ev)
     set_memory(fl_thread_main(thread), ev, FL_P(SCHEDSWITCH_6_E, vm_size));
 }
 
+#define CONTAINER_OF(ev, event) fl_param_text(ev, FL_P(event, container_id))
+
 void fl_useradded(struct fl_state *state, const struct fl_event *ev)
 {
-    if (!fl_param_text(ev, FL_P(USER_ADDED_E, container_id)).len)
-        fl_user_set(state, fl_param_u32(ev, FL_P(USER_ADDED_E, uid)), fl_param_u32(ev, FL_P(USER_ADDED_E, gid)),
-                    fl_param_text(ev, FL_P(USER_ADDED_E, name)), fl_param_text(ev, FL_P(USER_ADDED_E, home)),
-                    fl_param_text(ev, FL_P(USER_ADDED_E, shell)));
+    fl_user_set(state, CONTAINER_OF(ev, USER_ADDED_E), fl_param_u32(ev, FL_P(USER_ADDED_E, uid)), fl_param_u32(ev, FL_P(USER_ADDED_E, gid)),
+                fl_param_text(ev, FL_P(USER_ADDED_E, name)), fl_param_text(ev, FL_P(USER_ADDED_E, home)),
+                fl_param_text(ev, FL_P(USER_ADDED_E, shell)));
 }
 
 void fl_userdeleted(struct fl_state *state, const struct fl_event *ev)
 {
-    if (!fl_param_text(ev, FL_P(USER_DELETED_E, container_id)).len)
-        fl_user_remove(state, fl_param_u32(ev, FL_P(USER_DELETED_E, uid)));
+    fl_user_remove(state, CONTAINER_OF(ev, USER_DELETED_E), fl_param_u32(ev, FL_P(USER_DELETED_E, uid)));
 }
 
 void fl_groupadded(struct fl_state *state, const struct fl_event *ev)
 {
-    if (!fl_param_text(ev, FL_P(GROUP_ADDED_E, container_id)).len)
-        fl_grp_set(state, fl_param_u32(ev, FL_P(GROUP_ADDED_E, gid)), fl_param_text(ev, FL_P(GROUP_ADDED_E, name)));
+    fl_grp_set(state, CONTAINER_OF(ev, GROUP_ADDED_E), fl_param_u32(ev, FL_P(GROUP_ADDED_E, gid)), fl_param_text(ev, FL_P(GROUP_ADDED_E, name)));
 }
 
 void fl_groupdeleted(struct fl_state *state, const struct fl_event *ev)
 {
-    if (!fl_param_text(ev, FL_P(GROUP_DELETED_E, container_id)).len)
-        fl_grp_remove(state, fl_param_u32(ev, FL_P(GROUP_DELETED_E, gid)));
+    fl_grp_remove(state, CONTAINER_OF(ev, GROUP_DELETED_E), fl_param_u32(ev, FL_P(GROUP_DELETED_E, gid)));
 }

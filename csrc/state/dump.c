@@ -129,8 +129,8 @@ void fl_state_dump(const struct fl_state *state, void (*visit)(void *context, co
         memcpy(item.interface.broadcast, own->broadcast, sizeof own->broadcast);
         give(&d, &item);
     }
-    each(&d, &state->users, dump_user);
-    each(&d, &state->user_groups, dump_group);
+    each(&d, &state->host_users.users, dump_user);
+    each(&d, &state->host_users.groups, dump_group);
     for (uint32_t i = 0; state->threads.slots && i <= state->threads.mask; i++) {
         const struct fl_thread *thread = state->threads.slots[i].value;
         if (thread)

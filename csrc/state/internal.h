@@ -18,13 +18,15 @@
 #define FL_FDS_MAX 4096u
 #define FL_FDS_TOTAL_MAX (1u << 21)     /* descriptors of all tables: a copy at each fork must not multiply a capture's size */
 #define FL_INTERFACES_MAX 4096u
-#define FL_USERS_MAX (1u << 20)         /* users, and groups */
+#define FL_USERS_MAX (1u << 20)         /* users and groups, of all lists */
+#define FL_USER_LISTS_MAX 65536u        /* containers with users of their own */
 #define FL_WANTED_MAX 512u              /* containers that nobody has begun to look up */
 #define FL_CGROUPS_MAX 16384u           /* bytes of a thread's cgroups; four times what recorders take */
 #define FL_STORED_ENTER_MAX 4096u       /* bytes */
 #define FL_STORED_ENTERS_MAX (64u << 20)        /* bytes of all threads': an honest one has some 50 to 300 */
 #define FL_EXITED 8192u                 /* threads that are remembered after their exit … */
 #define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
+#define FL_IDLE_NS (300 * FL_NS_PER_S)  /* after which a thread is looked for */
 #define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
 
 #define FL_O_DIRECTORY ((uint32_t)FL_FLAG(file_flags, O_DIRECTORY))
@@ -46,6 +48,11 @@ struct fl_fds {
 };
 
 struct fl_spare { struct fl_spare *next; };
+
+struct fl_userlist {
+    struct fl_str *id;          /* short; NULL: the host */
+    struct fl_map users, groups;        /* by id */
+};
 
 struct fl_interface {
     bool v6;
@@ -87,7 +94,9 @@ struct fl_state {
     fl_look_up *look_up;                /* see fl_state_look_up; NULL: nobody */
     void *look_up_context;
     struct fl_map containers;           /* by the interned short id */
-    struct fl_map users, user_groups;   /* by id, of the host */
+    struct fl_userlist host_users;
+    struct fl_map user_lists;           /* of containers, by the interned short id */
+    uint32_t nusers;                    /* users and groups in all lists */
     struct fl_interface *interfaces;
     uint32_t ninterfaces;
     struct fl_str *hostname;            /* or NULL */
@@ -165,10 +174,12 @@ void fl_fd_swap_ends(struct fl_fd *fd);                        /* source and des
 void fl_fd_name_tuple(struct fl_state *state, struct fl_fd *fd);       /* the name says the addresses */
 
 /* users.c */
-void fl_user_set(struct fl_state *state, uint32_t uid, uint32_t gid, struct fl_slice name, struct fl_slice home, struct fl_slice shell);
-void fl_user_remove(struct fl_state *state, uint32_t uid);
-void fl_grp_set(struct fl_state *state, uint32_t gid, struct fl_slice name);
-void fl_grp_remove(struct fl_state *state, uint32_t gid);
+struct fl_userlist *fl_userlist_find(const struct fl_state *state, const char *id, size_t len);       /* of a container; no id: of the host */
+void fl_user_set(struct fl_state *state, struct fl_slice container, uint32_t uid, uint32_t gid, struct fl_slice name, struct fl_slice home,
+                 struct fl_slice shell);
+void fl_user_remove(struct fl_state *state, struct fl_slice container, uint32_t uid);
+void fl_grp_set(struct fl_state *state, struct fl_slice container, uint32_t gid, struct fl_slice name);
+void fl_grp_remove(struct fl_state *state, struct fl_slice container, uint32_t gid);
 void fl_users_clear(struct fl_state *state);
 
 /* metadata.c */

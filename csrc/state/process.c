@@ -106,7 +106,7 @@ static void copy_process(struct fl_state *state, struct fl_thread *child, const 
     fl_fds_free(state, child->fds);
     child->fds = fl_fds_copy(state, fl_thread_fds(from));
     fl_set_str(state, &child->cwd, fl_str_ref(fl_thread_main(from)->cwd));
-    fl_set_str(state, &child->env, fl_str_ref(from->env));
+    fl_set_str(state, &child->env, fl_str_ref(from->env));      /* a thread's own is empty: so is its child process's, in Falco too, until an exec */
 }
 
 /* What the event of a clone says of the child. */

@@ -346,6 +346,7 @@ const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_even
         now->error = result < 0 ? result : 0;
     }
     if (thread && !(fl_events[ev->type].flags & EF_SKIPPARSERESET)) {
+        thread->seen_ts = ev->ts;
         thread->flags |= FL_THREAD_ACTIVE;
         if (shape.enter) {
             thread->last_fd = -1;

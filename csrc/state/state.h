@@ -61,6 +61,7 @@ struct fl_thread {
     uint64_t cap_inheritable, cap_permitted, cap_effective;
     uint64_t exe_ino, exe_ino_ctime, exe_ino_mtime;
     uint64_t clone_ts, pidns_init_start_ts;
+    uint64_t seen_ts;           /* of its last event; 0: it had none */
     uint64_t pfmajor, pfminor;
     uint32_t vmsize_kb, vmrss_kb, vmswap_kb;
     int64_t fdlimit;
@@ -128,7 +129,7 @@ struct fl_state_limits {
 };
 
 struct fl_state_stats {
-    uint64_t threads, threads_added, threads_removed, threads_refused;
+    uint64_t threads, threads_added, threads_removed, threads_refused, threads_purged;
     uint64_t fds_added, fds_removed, fds_refused;
     uint64_t fake_threads, fd_lookups_failed, stored_enters;
     uint64_t texts_refused;     /* see fl_strings_refused */
@@ -185,6 +186,12 @@ void fl_state_dump_containers(const struct fl_state *state, void (*visit)(void *
  * it wouldn't. */
 bool fl_state_needs(const struct fl_state *state, const struct fl_event *ev);
 
+/* Events are lost, exits among them: what is left of such threads goes, those that had no event for 300 s and that `exists` doesn't know, and
+ * those of which nothing but the number is known. Between two events; at most FL_PURGE_MAX are looked at, and the next call goes on. */
+typedef bool fl_thread_exists(void *context, int64_t tid);
+#define FL_PURGE_MAX 1024u
+void fl_state_purge(struct fl_state *state, uint64_t ts, fl_thread_exists *exists, void *context);
+
 /* Containers that events don't tell of: from now on the ids that come up are kept until somebody takes them, finds the rest out, and tells it
  * in the JSON of container events (metadata.c). */
 void fl_state_ask_containers(struct fl_state *state, bool ask);
@@ -202,8 +209,9 @@ struct fl_fd *fl_fd_find(const struct fl_fds *fds, int64_t num);
 uint32_t fl_fds_count(const struct fl_fds *fds);
 /* Calls back for each descriptor, in order of number. */
 void fl_fds_each(const struct fl_fds *fds, void (*visit)(const struct fl_fd *fd, void *context), void *context);
-const struct fl_user *fl_user_find(const struct fl_state *state, uint32_t uid);
-const struct fl_grp *fl_grp_find(const struct fl_state *state, uint32_t gid);
+/* A container has users and groups of its own; no id: the host. */
+const struct fl_user *fl_user_find(const struct fl_state *state, const struct fl_str *container_id, uint32_t uid);
+const struct fl_grp *fl_grp_find(const struct fl_state *state, const struct fl_str *container_id, uint32_t gid);
 const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id);   /* one that is known; full or short id */
 enum fl_lookup fl_container_lookup(const struct fl_state *state, const struct fl_str *id);
 bool fl_is_local_address(const struct fl_state *state, const uint8_t *addr, bool v6);

@@ -333,6 +333,30 @@ void fl_thread_remove(struct fl_state *state, struct fl_thread *thread)
     /* else: a leader stays in the table, dead, while its threads use its directory, environment and descriptors */
 }
 
+void fl_state_purge(struct fl_state *state, uint64_t ts, fl_thread_exists *exists, void *context)
+{
+    int64_t gone[FL_PURGE_MAX];
+    uint32_t ngone = 0, looked = 0;
+
+    for (uint32_t i = 0; state->threads.slots && i <= state->threads.mask && looked < FL_PURGE_MAX; i++) {
+        struct fl_thread *thread = state->threads.slots[i].value;
+        if (!thread || thread->dead || (!fl_thread_invalid(thread) && ts - thread->seen_ts < FL_IDLE_NS))
+            continue;
+        looked++;
+        if (!fl_thread_invalid(thread) && exists(context, thread->tid))
+            thread->seen_ts = ts;       /* not looked for again before it has been idle again */
+        else
+            gone[ngone++] = thread->tid;
+    }
+    for (uint32_t i = 0; i < ngone; i++) {
+        struct fl_thread *thread = fl_map_find(&state->threads, gone[i]);
+        if (!thread)
+            continue;           /* with the thread before */
+        fl_thread_remove(state, thread);
+        state->stats.threads_purged++;
+    }
+}
+
 void fl_threads_clear(struct fl_state *state)
 {
     state->last = NULL;

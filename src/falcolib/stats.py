@@ -17,10 +17,10 @@ class Stats:
     several may be concatenated; texts_refused: names, arguments and the like that the state left out, as all of them together would have
     exceeded 1 GiB; scanned_threads, scanned_fds: what the start of a live run found in /proc, scan_ns: the time (ns) that it took; lookups:
     threads that were unknown at their first live event and looked up in /proc, lookups_failed: of these, had ended by then,
-    lookups_refused: not looked up, as that took more than a tenth of the time; containers_asked: for which runtimes were asked,
-    containers_unknown: that none of them knows, containers_refused: for which there was no room; of documents: malformed, unrecognised
-    (no event of their source) and too_large ones were left out, undated ones don't tell when they happened, and have the time of their
-    reading; last_time: ns since the epoch.
+    lookups_refused: not looked up, as that took more than a tenth of the time; threads_purged: of threads_removed, those whose exits were
+    not seen; containers_asked: for which runtimes were asked, containers_unknown: that none of them knows, containers_refused: for which
+    there was no room; of documents: malformed, unrecognised (no event of their source) and too_large ones were left out, undated ones don't
+    tell when they happened, and have the time of their reading; last_time: ns since the epoch.
     """
 
     bytes: int = 0
@@ -52,6 +52,7 @@ class Stats:
     lookups: int = 0
     lookups_failed: int = 0
     lookups_refused: int = 0
+    threads_purged: int = 0
     containers_asked: int = 0
     containers_unknown: int = 0
     containers_refused: int = 0

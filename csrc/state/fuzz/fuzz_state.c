@@ -2,7 +2,7 @@
  *
  * libFuzzer target of the state engine. The first byte chooses what the rest is: a capture (then it goes through the reader), or events,
  * written down so that small changes give other well-formed ones: few threads and descriptors, texts and numbers that meet again.
- * After each event the tables must be consistent. tests/test_state_fuzz.py builds it and makes its seeds.
+ * After each event the tables must be consistent. Containers are asked for and told, and threads are looked for, as on a live source. tests/test_state_fuzz.py builds it and makes its seeds.
  */
 #include <stdlib.h>
 
@@ -86,6 +86,25 @@ static void check_state(const struct fl_state *state)
         }
     }
     check(fds == state->fds);
+}
+
+static bool exists(void *context, int64_t tid)
+{
+    (void)context;
+    return tid % 3;
+}
+
+/* What a live source does between two events. */
+static void between(struct fl_state *state, uint64_t num, uint64_t ts)
+{
+    static const char told[] = "{\"container\":{\"id\":\"0123456789ab\",\"Mounts\":[{}],\"labels\":{\"a\":\"b\"}}}";
+    static const char unknown[] = "{\"container\":{\"id\":\"0123456789ab\",\"lookup\":\"unknown\"}}";
+    char ids[70];
+
+    if (fl_state_wanted(state, ids, num % 2 ? sizeof ids : 8))
+        fl_state_container(state, num % 3 ? told : unknown, num % 3 ? sizeof told - 1 : sizeof unknown - 1);
+    if (num % 16 == 0)
+        fl_state_purge(state, ts, exists, NULL);
 }
 
 static void one_event(struct fl_state *state, const struct fl_event *ev)
@@ -205,6 +224,7 @@ static void events(struct fl_state *state, struct input *in)
         memcpy(record + 22, &nparams, 4);
         check(fl_event_decode(&ev, record, size) == 0);
         one_event(state, &ev);
+        between(state, num, ts);
         check_state(state);
     }
 }
@@ -221,6 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (data[0] & 2)
         limits = (struct fl_state_limits){.threads = 5, .fds = 4};
     state = fl_state_new(strings, &limits);
+    fl_state_ask_containers(state, data[0] & 4);
     if (data[0] & 1) {
         struct input in = {data + 1, data + size};
         fl_state_machine(state, &(struct fl_scap_machine){.hostname = {"h", 1}});
