@@ -75,6 +75,8 @@ def test_macros_and_lists() -> None:
 def test_a_macro_of_unknown_fields_that_no_rule_uses() -> None:
     (macro,) = describe(RuleSet.parse("- {macro: m, condition: no.field = 1}"))["macros"]
     assert (macro["details"]["events"], macro["details"]["condition_fields"]) == ([], ["no.field"])
+    (macro,) = describe(RuleSet.parse("- {macro: m, condition: ka.verb = create}"))["macros"]
+    assert macro["details"]["events"] == ["asyncevent", "pluginevent"]
 
 
 def test_what_is_required() -> None:

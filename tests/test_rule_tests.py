@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from audit_events import event as audit_event
+from audit_events import text as audit_text
 from conftest import DATA
 from falcolib.testing import RuleTestError, find_tests, is_test_file, read_tests, run_tests
 
@@ -127,6 +129,14 @@ def test_captures(folder: pathlib.Path) -> None:
     labels = [f"event {int(n)}" for n in numbers]
     assert outcomes(folder, test) == [*labels, f"-near miss {numbers[0]}", f"near miss {before}", f"{count} alerts"]
     assert outcomes(folder, f"tests:\n- {{rule: Off, capture: {capture}, event: 99999999}}") == ["-event 99999999"]
+
+
+def test_audit_events(folder: pathlib.Path) -> None:
+    (folder / "mine.yaml").write_text("- {rule: A, desc: d, condition: ka.verb = create, output: o, priority: INFO, source: k8s_audit}")
+    (folder / "tests" / "a.json").write_bytes(audit_text(audit_event(), audit_event(verb="get"), audit_event()))
+    tests = ("tests:\n- {rule: A, event: {ka.verb: create}, near_misses: [{ka.verb: get}, {evt.source: syscall, evt.type: open}]}\n"
+             "- {rule: A, capture: a.json, events: [1, 3], near_misses: [2], alerts: 2}\n")  # fmt: skip
+    assert outcomes(folder, tests) == ["event", "near miss 1", "near miss 2", "event 1", "event 3", "near miss 2", "2 alerts"]
 
 
 # ---- which files -------------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .. import schema
 from ..errors import Location
 from .ast import CheckedRule, Condition, FieldName, ListLiteral, OutputToken, Slot, Test, TransformCall, TransformSlot
 from .check import ConditionError, check_condition, event_names, field_text
@@ -17,6 +18,8 @@ from .text import condition_text
 
 #: The plugin whose work a field is, by the beginning of its name.
 _PLUGINS = {"container.": "container", "k8s.": "container", "ka.": "k8saudit", "jevt.": "json", "json.": "json"}
+#: The events of all sources but system calls.
+_OTHER_SOURCES = ("asyncevent", "pluginevent")
 _SOURCES = {"k8s_audit": "k8saudit"}
 
 
@@ -103,15 +106,18 @@ class _Describer:
 
     @staticmethod
     def _events(rule: CheckedRule) -> list[str]:
-        return sorted(event_names(rule.condition) - {"NA"}) if rule.source == "syscall" else ["asyncevent", "pluginevent"]
+        return sorted(event_names(rule.condition) - {"NA"}) if rule.source == "syscall" else list(_OTHER_SOURCES)
 
 
 def _macro_events(tree: Condition) -> list[str]:
     """The events that a macro can match; none, if it names fields that there aren't: only rules are checked."""
-    try:
-        return sorted(event_names(check_condition(tree)) - {"NA"})
-    except ConditionError:
-        return []
+    for source in schema.sources():
+        try:
+            checked = check_condition(tree, source=source)
+        except ConditionError:
+            continue
+        return sorted(event_names(checked) - {"NA"}) if source == "syscall" else list(_OTHER_SOURCES)
+    return []
 
 
 def _position(at: Location) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ..errors import Location
 from ..evaluate import Step
+from ..lint.logic import is_placeholder
 from ..rules.ast import Check, CheckedRule
 from ..rules.check import checks_of
 from ..rules.text import check_text
@@ -72,11 +73,16 @@ class Coverage:
         """The tests of tested rules that were never true, or never false, by place."""
         found: list[Gap] = []
         for name, seen in self._seen.items():
-            for check in checks_of(self._rules[name].condition):
+            for check in self._checks(self._rules[name]):
                 found += (Gap(name, check, holds) for holds in (True, False) if (id(check), holds) not in seen)
         return iter(sorted(found, key=lambda gap: (gap.at.name, gap.at.line, gap.at.column, gap.rule, gap.missing)))
 
     def counts(self) -> tuple[int, int]:
         """How many outcomes of tests were seen, and how many there are: two a test."""
-        all_ = sum(2 * sum(1 for _ in checks_of(rule.condition)) for rule in self._rules.values())
-        return all_ - sum(1 for _ in self.gaps()) - sum(2 * sum(1 for _ in checks_of(rule.condition)) for rule in self.untested), all_
+        all_, untested = (2 * sum(len(self._checks(rule)) for rule in rules) for rules in (self._rules.values(), self.untested))
+        return all_ - sum(1 for _ in self.gaps()) - untested, all_
+
+    @staticmethod
+    def _checks(rule: CheckedRule) -> list[Check]:
+        """The tests of a rule that an event can decide: not of placeholders, such as an empty list."""
+        return [check for check in checks_of(rule.condition) if not is_placeholder(check)]

@@ -4,21 +4,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 from ..compiler import Program, compile_rules
 from ..engine import Engine
 from ..evaluate import Step, trace
-from ..event import Event
+from ..explain.values import getter
 from ..render import NA
 from ..rules import RuleSet
-from ..rules.ast import Check, CheckedAnd, CheckedNot, CheckedOr, CheckedRule, FieldSlot
+from ..rules.ast import Check, CheckedAnd, CheckedNot, CheckedOr, CheckedRule
 from ..rules.text import check_text, value_text
 from ..schema import nearest
-from ..sources import Capture
+from ..sources import Capture, Source
+from ..sources.audit import AuditFile
 from .format import Case, Fields, RuleTestFile
 
 #: Decisive tests of a condition that a failure shows at most.
@@ -86,7 +86,7 @@ class Runner:
             event = {"evt.source": rule.source, "evt.type": "pluginevent", **event}
         matched = any(alert.rule == rule.name for alert in self._engine.run([event]))
         passed = matched == case.expected
-        step = trace(rule.condition, _getter(event)) if self._traced or not passed else None
+        step = trace(rule.condition, getter(event)) if self._traced or not passed else None
         return Outcome(case, passed, () if passed else tuple(_why(rule, matched, step, event)), step)
 
     # ---- on captures ----
@@ -116,7 +116,7 @@ class Runner:
         assert path is not None
         if path not in self._replays:
             matched: dict[str, list[int]] = {}
-            for alert in Engine(self._program, matching="all").run(Capture(str(path))):
+            for alert in Engine(self._program, matching="all").run(_open(path)):
                 matched.setdefault(alert.rule, []).append(alert.event.num)
             wanted: dict[int, list[str]] = {}
             for other in self.file.cases:
@@ -124,12 +124,18 @@ class Runner:
                     wanted.setdefault(other.number, []).append(other.rule)
             steps: dict[tuple[str, int], Step] = {}
             last = 0
-            for event in Engine().events(Capture(str(path))) if wanted else ():
+            for event in Engine().events(_open(path)) if wanted else ():
                 last = event.num
                 for name in wanted.get(event.num, ()):
-                    steps[name, event.num] = trace(self.rules[name].condition, _event_getter(event))
+                    steps[name, event.num] = trace(self.rules[name].condition, getter(event))
             self._replays[path] = _Replay(matched, last, steps)
         return self._replays[path]
+
+
+def _open(path: Path) -> Source:
+    """A file of events: a capture, or audit events as JSON."""
+    names = {suffix.lower() for suffix in path.suffixes}
+    return AuditFile(path) if names & {".json", ".jsonl", ".ndjson"} else Capture(str(path))
 
 
 def run_tests(
@@ -146,40 +152,6 @@ def run_tests(
     for file in files:
         runner = Runner(file, RuleSet.load(*(rules or file.rules)))
         yield from (runner.run(case) for case in file.cases if wanted(case))
-
-
-# ---- values ------------------------------------------------------------------------------------------------------------------------------
-
-
-def _getter(event: Mapping[str, object]) -> Callable[[FieldSlot], object]:
-    def get(slot: FieldSlot) -> object:
-        value = event.get(str(slot))
-        if value is None:
-            return None
-        if (slot.is_list or slot.is_any or slot.is_either) and not isinstance(value, list):
-            value = [value]
-        if slot.kind in ("ip", "net"):
-            return [ip_address(str(v)) for v in value] if isinstance(value, list) else ip_address(str(value))
-        return value
-
-    return get
-
-
-def _event_getter(event: Event) -> Callable[[FieldSlot], object]:
-    """Values of an event of a capture. They are as alerts show them, so a test of what is printed otherwise may look false."""
-
-    def get(slot: FieldSlot) -> object:
-        try:
-            value = event[str(slot)]
-            if value is not None and slot.kind in ("ip", "net"):
-                return [ip_address(str(v)) for v in value] if isinstance(value, list) else ip_address(str(value))
-        except (ValueError, KeyError):
-            return None
-        if isinstance(value, str) and slot.kind in ("i64", "u64"):
-            return None
-        return [value] if value is not None and (slot.is_any or slot.is_either) and not isinstance(value, list) else value
-
-    return get
 
 
 # ---- why ---------------------------------------------------------------------------------------------------------------------------------
