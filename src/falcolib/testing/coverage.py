@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from ..errors import Location
 from ..evaluate import Step
@@ -32,13 +33,17 @@ class Gap:
         return f"{self.check.at}: never {'true' if self.missing else 'false'}: {check_text(self.check)}   (rule '{self.rule}'{via})"
 
 
+#: A test by where it is written: one in a macro is the same in all rules that use the macro.
+_Written: TypeAlias = tuple[Location, Check]
+
+
 @dataclass(slots=True)
 class Coverage:
     """Collects outcomes of traced runs. A test counts as seen where it was looked at: what stands after it in an ``and`` that is false
-    isn't. A test that stands in several rules, in a macro, counts in each.
+    isn't. A test in a macro is seen if one of the rules has seen it.
     """
 
-    _seen: dict[str, set[tuple[int, bool]]] = field(default_factory=dict)
+    _seen: set[tuple[Location, Check, bool]] = field(default_factory=set)
     _rules: dict[str, CheckedRule] = field(default_factory=dict)
     _cases: dict[str, set[bool]] = field(default_factory=dict)
 
@@ -49,14 +54,12 @@ class Coverage:
     def add(self, outcome: Outcome) -> None:
         """A case that was run."""
         case = outcome.case
-        expected = bool(case.expected)
-        self._cases.setdefault(case.rule, set()).add(expected)
-        seen = self._seen.setdefault(case.rule, set())
+        self._cases.setdefault(case.rule, set()).add(bool(case.expected))
         todo = [outcome.step] if outcome.step is not None else []
         while todo:
             step: Step = todo.pop()
             if isinstance(step.condition, Check):
-                seen.add((id(step.condition), step.holds))
+                self._seen.add((step.condition.at, step.condition, step.holds))
             todo += step.steps
 
     @property
@@ -69,20 +72,25 @@ class Coverage:
         """The rules that must match in no case (False), or in all (True)."""
         return [(rule, True in cases) for name, rule in self._rules.items() if len(cases := self._cases.get(name, set())) == 1]
 
-    def gaps(self) -> Iterator[Gap]:
-        """The tests of tested rules that were never true, or never false, by place."""
-        found: list[Gap] = []
-        for name, seen in self._seen.items():
-            for check in self._checks(self._rules[name]):
-                found += (Gap(name, check, holds) for holds in (True, False) if (id(check), holds) not in seen)
-        return iter(sorted(found, key=lambda gap: (gap.at.name, gap.at.line, gap.at.column, gap.rule, gap.missing)))
+    def gaps(self) -> list[Gap]:
+        """The tests of tested rules that were never true, or never false, by place; each with the first rule that has it."""
+        found = [
+            Gap(rule, check, holds) for (at, check), rule in self._written().items() if rule in self._cases
+            for holds in (True, False) if (at, check, holds) not in self._seen]
+        return sorted(found, key=lambda gap: (gap.at.name, gap.at.line, gap.at.column, gap.missing))
 
     def counts(self) -> tuple[int, int]:
         """How many outcomes of tests were seen, and how many there are: two a test."""
-        all_, untested = (2 * sum(len(self._checks(rule)) for rule in rules) for rules in (self._rules.values(), self.untested))
-        return all_ - sum(1 for _ in self.gaps()) - untested, all_
+        written = self._written()
+        return sum((at, check, holds) in self._seen for at, check in written for holds in (True, False)), 2 * len(written)
 
-    @staticmethod
-    def _checks(rule: CheckedRule) -> list[Check]:
-        """The tests of a rule that an event can decide: not of placeholders, such as an empty list."""
-        return [check for check in checks_of(rule.condition) if not is_placeholder(check)]
+    def _written(self) -> dict[_Written, str]:
+        """The tests, each with the first rule that has it; not those of placeholders, such as an empty list, which no event decides."""
+        found: dict[_Written, str] = {}
+        for tested in (True, False):                # of a rule that has cases, if there is one
+            for name, rule in self._rules.items():
+                if (name in self._cases) == tested:
+                    for check in checks_of(rule.condition):
+                        if not is_placeholder(check):
+                            found.setdefault((check.at, check), name)
+        return found
