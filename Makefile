@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in \
 	$(shell find csrc src/falcolib rules -not -name '*.pyc' -not -name __pycache__ -not -path '*/.*')
 ASAN = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)
 
-.PHONY: help run test test-plain test-sanitized test-apiserver build sanitized coverage bench fuzz lint clean
+.PHONY: help run test test-plain test-sanitized test-apiserver build sanitized coverage bench check-instructions instructions fuzz lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test      the whole test suite, plain and under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make build     falcolib, installed in $(VENV)"
 	@echo "make bench     instructions and time per event, next to Falco's"
+	@echo "make check-instructions  that they are what was recorded; make instructions records them"
 	@echo "make test-apiserver  k8s-config and audit2rbac with a real kube-apiserver, built from Debian's sources (10 minutes, the first time)"
 	@echo "make fuzz      the fuzzers, FUZZ_SECONDS each (default 600)"
 	@echo "make coverage  the lines of the C core that the test suite runs"
@@ -89,7 +90,13 @@ coverage: build/coverage/.built $(VENV)/.test
 	@$(VENV)/bin/gcovr --root . --filter csrc/ build/coverage
 
 bench: build
-	@$(PY) benchmarks/replay.py
+	@sh .ci/packages bench
+	@$(PY) -m benchmarks
+
+# Instructions an event, which nothing that lands may raise by more than 5%; `instructions` records them anew.
+check-instructions instructions: build
+	@sh .ci/packages bench
+	@$(PY) -m benchmarks.guard $(if $(filter instructions,$@),--record)
 
 test-apiserver: build $(VENV)/.test
 	@[ -n "$$KUBE_APISERVER_BIN" ] || sh .ci/apiserver build/apiserver

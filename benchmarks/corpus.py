@@ -88,7 +88,9 @@ def condition_text(tree: Checked) -> str:
 
 
 def _value_text(value: Value) -> str:
-    text = value.hex() if isinstance(value, bytes) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bytes):
+        return f'"{value.hex()}"'
+    text = json.dumps(value) if isinstance(value, bool) else str(value)
     return text if re.fullmatch(r"-?\d+", text) else '"' + text.replace("\\", "\\x5c").replace('"', '\\"') + '"'
 
 
@@ -104,7 +106,7 @@ def _literals(tree: Checked) -> Iterator[tuple[Check, int]]:
 
 def _changed(tree: Checked, copy: int, chance: random.Random) -> Checked:
     test, which = chance.choice([*_literals(tree)])
-    values = tuple(f"{value}{copy}" if i == which else value for i, value in enumerate(test.values))
+    values = tuple(f"{value}{copy}" if i == which else value for i, value in enumerate(test.values))         # type: ignore[str-bytes-safe]    # no bytes are left
     return _with(tree, test, replace(test, values=values))
 
 
