@@ -90,8 +90,18 @@ int fl_engine_set_program(fl_engine *engine, const fl_program *program, fl_error
 /* Capture bytes. push copies; run goes on until the bytes are used up (returns 0), the batch is full (returns 1), or an error. finish checks
  * that the capture ended where it may. 2 instead of 1: more matches of the last event are to come; a new program loses them. */
 int fl_engine_push(fl_engine *engine, const void *bytes, size_t len);
+/* As push without copying: the bytes must stay until run or step has returned 0 or failed, or until more are pushed or lent. */
+int fl_engine_lend(fl_engine *engine, const void *bytes, size_t len);
 int fl_engine_run(fl_engine *engine, fl_error_text *error);
 int fl_engine_finish(fl_engine *engine, fl_error_text *error);
+/* Notes what each instruction and register of the program costs (on), or stops and forgets. A new program begins anew. */
+int fl_engine_profile(fl_engine *engine, int on);
+/* Three numbers a cost: runs, true outcomes, ticks of the processor's clock. The first is that of all runs; then those of the instructions, then
+ * those of the registers, in order of their tables. Writes `size` numbers at most; returns how many there are, 0 without a profile. */
+size_t fl_engine_profiled(const fl_engine *engine, uint64_t *numbers, size_t size);
+/* The processor's clock: what reading it takes at least, in ticks; and its time. */
+uint64_t fl_ticks_overhead(void);
+uint64_t fl_ticks_now(void);
 /* Evaluates the program on the events of worker `number` of `of` only, runs of 64 events in turn. All events are applied to the state. */
 int fl_engine_share(fl_engine *engine, uint32_t number, uint32_t of);
 /* Forgets the capture (not the state): the next bytes begin a new one. */

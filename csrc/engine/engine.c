@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "../base/scratch.h"
+#include "../base/ticks.h"
 #include "../falcolib.h"
 #include "../vm/program.h"
 #include "batch.h"
@@ -41,6 +42,7 @@ struct fl_engine {
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
     uint8_t look[64];           /* the event of fl_engine_look */
+    bool profiling;
     uint32_t worker, workers;   /* which of how many this is; each evaluates its share of the events */
     struct fl_scap_stats before;    /* of the captures before this one */
     struct fl_document_run *documents;      /* instead of a capture; NULL where one is read */
@@ -113,7 +115,7 @@ int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text
     struct fl_vm *vm = fl_vm_new(program, e->regex, e->handle, &why);
     if (!vm)
         return to_text(error, &why);
-    if (e->documents && fl_document_run_use(e->documents, program)) {
+    if ((e->profiling && fl_vm_profile(vm, true)) || (e->documents && fl_document_run_use(e->documents, program))) {
         fl_vm_free(vm);
         return fail(error, FL_ERR_MEMORY, "out of memory");
     }
@@ -296,6 +298,47 @@ int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
         return fl_document_run_push(e->documents, bytes, len) ? FL_ERR_MEMORY : FL_OK;
     fl_snapshot_purge(e->snapshot, e->last_ts);
     return fl_scap_push(e->scap, bytes, len);
+}
+
+int fl_engine_lend(fl_engine *e, const void *bytes, size_t len)
+{
+    if (e->documents)
+        return fl_engine_push(e, bytes, len);
+    leave(e);
+    return fl_scap_lend(e->scap, bytes, len);
+}
+
+int fl_engine_profile(fl_engine *e, int on)
+{
+    e->profiling = on != 0;
+    return e->vm ? fl_vm_profile(e->vm, e->profiling) : FL_OK;
+}
+
+size_t fl_engine_profiled(const fl_engine *e, uint64_t *numbers, size_t size)
+{
+    size_t costs = 0;
+    const struct fl_profile *profile = e->vm ? fl_vm_profiled(e->vm, &costs) : NULL;
+    if (!profile)
+        return 0;
+    for (size_t i = 0; i <= costs && 3 * i + 3 <= size; i++) {
+        const struct fl_cost *cost = i ? &profile->costs[i - 1] : &profile->all;
+        numbers[3 * i] = cost->runs;
+        numbers[3 * i + 1] = cost->trues;
+        numbers[3 * i + 2] = cost->ticks;
+    }
+    return 3 * (costs + 1);
+}
+
+uint64_t fl_ticks_now(void) { return fl_ticks(); }
+
+uint64_t fl_ticks_overhead(void)
+{
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t began = fl_ticks(), took = fl_ticks() - began;
+        least = took < least ? took : least;
+    }
+    return least;
 }
 
 int fl_engine_share(fl_engine *e, uint32_t number, uint32_t of)

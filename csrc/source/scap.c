@@ -33,7 +33,10 @@ enum mode {
 };
 
 struct fl_scap {
-    const uint8_t *at, *stop;   /* bytes not yet read, in data */
+    const uint8_t *at, *stop;   /* bytes not yet read, in data; with `lent`, in the caller's memory */
+    const uint8_t *next;        /* bytes that are lent and come after those */
+    size_t next_len;
+    int lent;
     uint8_t *data;
     size_t room;
     enum mode mode;
@@ -74,7 +77,8 @@ void fl_scap_free(struct fl_scap *s)
     free(s);
 }
 
-int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
+/* Copies bytes behind those that are not yet read, which are in data. */
+static int append(struct fl_scap *s, const uint8_t *bytes, size_t len)
 {
     size_t kept = (size_t)(s->stop - s->at);
 
@@ -103,6 +107,55 @@ int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
     }
     memcpy(s->data + (s->stop - s->data), bytes, len);
     s->stop += len;
+    return FL_OK;
+}
+
+/* Copies what is lent and not yet read. */
+static int keep(struct fl_scap *s)
+{
+    const uint8_t *at = s->at;
+    size_t len = (size_t)(s->stop - at), more = s->next_len;
+
+    s->next_len = 0;
+    if (s->lent) {
+        s->lent = 0;
+        s->at = s->stop = s->data;
+        if (append(s, at, len))
+            return FL_ERR_MEMORY;
+    }
+    return append(s, s->next, more);
+}
+
+int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
+{
+    if (keep(s) || append(s, bytes, len))
+        return FL_ERR_MEMORY;
+    s->stats.bytes += len;
+    return FL_OK;
+}
+
+int fl_scap_lend(struct fl_scap *s, const void *bytes, size_t len)
+{
+    if (keep(s))
+        return FL_ERR_MEMORY;
+    size_t kept = (size_t)(s->stop - s->at), first = len;
+    uint32_t block;
+    if (kept == 0 && len) {
+        s->at = bytes;
+        s->stop = s->at + len;
+        s->lent = 1;
+    } else {
+        /* The block that has begun is put together in data; what follows it is read where it is. */
+        if (s->mode == AT_BLOCK && kept >= BLOCK_HEAD) {
+            memcpy(&block, s->at + 4, 4);
+            if (block > kept && block - kept < len)
+                first = block - kept;
+        }
+        if (append(s, bytes, first))
+            return FL_ERR_MEMORY;
+        s->next = (const uint8_t *)bytes + first;
+        s->next_len = len - first;
+    }
     s->stats.bytes += len;
     return FL_OK;
 }
@@ -110,7 +163,7 @@ int fl_scap_push(struct fl_scap *s, const void *bytes, size_t len)
 /* The place in the capture of the next byte to read. */
 static uint64_t offset(const struct fl_scap *s)
 {
-    return s->stats.bytes - (uint64_t)(s->stop - s->at);
+    return s->stats.bytes - (uint64_t)(s->stop - s->at) - s->next_len;
 }
 
 static int fail(struct fl_scap *s, struct fl_error *error, const char *format, ...) __attribute__((format(printf, 3, 4), cold));
@@ -384,6 +437,33 @@ static __attribute__((noinline)) int any_item(struct fl_scap *s, struct fl_scap_
     }
 }
 
+/* As any_item; at the end of the bytes it goes on with what is lent, and leaves nothing there. */
+static __attribute__((noinline)) int next_item(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *error)
+{
+    for (;;) {
+        int result = any_item(s, item, error);
+        if (result || item->kind != FL_SCAP_MORE)
+            return result;
+        size_t next = s->next_len;
+        if (next && s->at == s->stop) {
+            s->at = s->next;
+            s->stop = s->next + next;
+            s->next_len = 0;
+            s->lent = 1;
+            continue;
+        }
+        if (keep(s)) {
+            fl_fail(&s->failed, FL_ERR_MEMORY, "out of memory");
+            s->ready = 0;
+            if (error)
+                *error = s->failed;
+            return FL_ERR_MEMORY;
+        }
+        if (!next)
+            return FL_OK;
+    }
+}
+
 /* The common case in one go: a complete and correct block of the present version (`head`: bytes before the record, a constant) with an event
  * of the present schema. -1 if it isn't that: nothing is consumed then, and the general way takes its turn. */
 static inline __attribute__((always_inline)) int plain_event(struct fl_scap *s, struct fl_scap_item *item, const uint8_t *data,
@@ -439,7 +519,7 @@ int fl_scap_next(struct fl_scap *s, struct fl_scap_item *item, struct fl_error *
                 return FL_OK;
         }
     }
-    return any_item(s, item, error);
+    return next_item(s, item, error);
 }
 
 int fl_scap_finish(struct fl_scap *s, struct fl_error *error)

@@ -92,6 +92,10 @@ void fl_scap_free(struct fl_scap *scap);
 /* Appends bytes (they are copied; at most one incomplete block is kept). FL_OK or FL_ERR_MEMORY. */
 int fl_scap_push(struct fl_scap *scap, const void *bytes, size_t len);
 
+/* As fl_scap_push, but reads the bytes where they are. They must stay until fl_scap_next has answered FL_SCAP_MORE, which copies the incomplete
+ * block at their end, or failed, or until more bytes are pushed or lent. */
+int fl_scap_lend(struct fl_scap *scap, const void *bytes, size_t len);
+
 /* The next item: its kind in item->kind, FL_SCAP_MORE if there is none yet. What the item points at lives until the next call.
  * FL_OK, or FL_ERR_CAPTURE with the file offset and the block's type in error->text; after an error every further call fails the same. */
 int fl_scap_next(struct fl_scap *scap, struct fl_scap_item *item, struct fl_error *error);

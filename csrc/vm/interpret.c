@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/ticks.h"
 #include "machine.h"
 
 #define RUNS_MAX 0x7fffffffu
@@ -33,6 +34,7 @@ void fl_vm_free(struct fl_vm *vm)
         return;
     if (vm->c_locale)
         freelocale(vm->c_locale);
+    fl_vm_profile(vm, false);
     free(vm->registers);
     free(vm->outcomes);
     free(vm->matched);
@@ -145,23 +147,56 @@ static bool test(struct fl_vm *vm, const struct fl_instr *in)
         }                                                           \
         break;
 
-/* Runs a section; whether a rule is true. A gate is left to where it was entered, which depth and returns tell. */
-static bool run(struct fl_vm *vm, uint32_t pc)
+/* Longer than anything that is measured takes, ticks: the processor was given to another process meanwhile. */
+#define ELSEWHERE (1u << 20)
+
+/* What was begun at a time has taken; 0 if that can't be told. */
+static uint64_t ticks_since(uint64_t began)
+{
+    uint64_t took = fl_ticks() - began;
+    return took < ELSEWHERE ? took : 0;
+}
+
+/* Fills the register that a test is about to read, and notes what that costs: the register, not the gates that were entered. */
+static void fill_profiled(struct fl_vm *vm, const struct fl_instr *in, uint64_t *entered, uint32_t depth)
+{
+    if (!fl_ops[in->op].kinds || vm->registers[in->slot].run == vm->run || (in->memo && vm->outcomes[in->memo - 1] >> 1 == vm->run))
+        return;
+    struct fl_cost *cost = &vm->profile->slots[in->slot];
+    uint64_t began = fl_ticks();
+    cost->trues += fl_vm_fill(vm, in->slot)->kind != FL_ABSENT;
+    uint64_t took = ticks_since(began);
+    cost->ticks += took;
+    cost->runs++;
+    while (depth)
+        entered[--depth] += took;
+}
+
+/* Runs a section; whether a rule is true. A gate is left to where it was entered, which depth and returns tell. With `profiling`, a
+ * constant, each instruction's runs, true outcomes and ticks are noted, those of a gate at the instruction that entered it. */
+static inline __attribute__((always_inline)) bool walk(struct fl_vm *vm, uint32_t pc, const bool profiling)
 {
     const struct fl_program *p = vm->program;
     const struct fl_constant *constants = p->constants;
     const struct fl_instr *in;
     uint32_t returns[FL_GATE_DEPTH], depth = 0;
+    uint64_t entered[FL_GATE_DEPTH], began = 0;
     bool any = false, outcome;
 
     for (;;) {
         in = &p->code[pc];
+        if (profiling) {
+            fill_profiled(vm, in, entered, depth);
+            began = fl_ticks();
+        }
         switch (in->op) {
         case OP_STOP:
             return any;
         case OP_RULE:
             vm->bits[in->operand / 64] |= 1ull << in->operand % 64;
             any = true;
+            if (profiling)
+                vm->profile->code[pc].runs++;
             pc++;
             continue;
         case OP_GATE:
@@ -169,6 +204,8 @@ static bool run(struct fl_vm *vm, uint32_t pc)
                 outcome = vm->outcomes[in->operand] & 1;
                 break;
             }
+            if (profiling)
+                entered[depth] = began;
             returns[depth++] = pc;
             pc = p->gates[in->operand].first;
             continue;
@@ -176,6 +213,8 @@ static bool run(struct fl_vm *vm, uint32_t pc)
             outcome = in->op == OP_TRUE;
             in = &p->code[pc = returns[--depth]];
             vm->outcomes[in->operand] = vm->run << 1 | outcome;
+            if (profiling)
+                began = entered[depth];
             break;
         TEST(EQ_N, v->u == constants[in->operand].u)
         TEST(GE_I, v->i >= constants[in->operand].i)
@@ -186,11 +225,53 @@ static bool run(struct fl_vm *vm, uint32_t pc)
         default:
             outcome = test(vm, in);
         }
+        if (profiling) {
+            struct fl_cost *cost = &vm->profile->code[pc];
+            cost->ticks += ticks_since(began);
+            cost->trues += outcome;
+            cost->runs++;
+        }
         if (outcome == (in->flags & FLAG_IF))
             pc = in->target;
         else
             pc++;
     }
+}
+
+static bool run(struct fl_vm *vm, uint32_t pc) { return walk(vm, pc, false); }
+
+/* A second copy of the loop: what isn't profiled doesn't pay for it. */
+static __attribute__((noinline)) bool run_profiled(struct fl_vm *vm, uint32_t pc)
+{
+    uint64_t began = fl_ticks();
+    bool any = walk(vm, pc, true);
+
+    vm->profile->all.ticks += ticks_since(began);
+    vm->profile->all.trues += any;
+    vm->profile->all.runs++;
+    return any;
+}
+
+int fl_vm_profile(struct fl_vm *vm, bool on)
+{
+    size_t code = vm->program->rows[TABLE_CODE], slots = vm->program->rows[TABLE_SLOTS];
+
+    free(vm->profile);
+    vm->profile = NULL;
+    if (!on)
+        return FL_OK;
+    vm->profile = calloc(1, sizeof *vm->profile + (code + slots + 1) * sizeof(struct fl_cost));
+    if (!vm->profile)
+        return FL_ERR_MEMORY;
+    vm->profile->code = vm->profile->costs;
+    vm->profile->slots = vm->profile->costs + code;
+    return FL_OK;
+}
+
+const struct fl_profile *fl_vm_profiled(const struct fl_vm *vm, size_t *costs)
+{
+    *costs = vm->profile ? vm->program->rows[TABLE_CODE] + vm->program->rows[TABLE_SLOTS] : 0;
+    return vm->profile;
 }
 
 int fl_vm_run(struct fl_vm *vm, unsigned type, fl_fill *fill, void *context, struct fl_scratch *scratch, struct fl_error *error)
@@ -200,7 +281,8 @@ int fl_vm_run(struct fl_vm *vm, unsigned type, fl_fill *fill, void *context, str
     begin(vm, fill, context, scratch);
     if (!fl_program_wants(p, type))
         return 0;
-    int count = run(vm, p->sections[p->types[type] - 1].first) ? collect(vm) : 0;
+    uint32_t pc = p->sections[p->types[type] - 1].first;
+    int count = (vm->profile ? run_profiled(vm, pc) : run(vm, pc)) ? collect(vm) : 0;
     if (vm->failure)
         return fl_fail(error, vm->failure, "a regular expression could not be tested");
     return count;

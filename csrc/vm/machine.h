@@ -30,6 +30,7 @@ struct fl_vm {
     locale_t c_locale;          /* bytes are characters, whatever the process has set */
     uint32_t *matched;          /* rules, ascending */
     uint32_t count;
+    struct fl_profile *profile; /* NULL: not profiled */
     uint64_t bits[];            /* rules */
 };
 

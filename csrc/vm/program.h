@@ -39,6 +39,18 @@ typedef bool fl_fill(void *context, uint32_t slot, const struct fl_slot *row, st
 
 struct fl_vm;
 
+/* How often something was done, how often the outcome was true (of a register: there was a value), and what it took: ticks of fl_ticks. */
+struct fl_cost {
+    uint64_t runs, trues, ticks;
+};
+
+struct fl_profile {
+    struct fl_cost all;         /* runs of the program, on an event each */
+    struct fl_cost *code;       /* by instruction, without the registers that were filled for it; with the gate that it entered */
+    struct fl_cost *slots;      /* by register, with those that a transformer reads */
+    struct fl_cost costs[];     /* both, one after the other */
+};
+
 struct fl_vm *fl_vm_new(const struct fl_program *program, fl_regex *regex, void *handle, struct fl_error *error);
 void fl_vm_free(struct fl_vm *vm);
 
@@ -46,6 +58,10 @@ void fl_vm_free(struct fl_vm *vm);
  * Which ones: fl_vm_true, ascending. Registers stay as they are until the next run. */
 int fl_vm_run(struct fl_vm *vm, unsigned type, fl_fill *fill, void *context, struct fl_scratch *scratch, struct fl_error *error);
 const uint32_t *fl_vm_true(const struct fl_vm *vm, uint32_t *count);
+/* Begins to note what instructions and registers cost, or stops and forgets it. */
+int fl_vm_profile(struct fl_vm *vm, bool on);
+/* What was noted, and how many costs: of all instructions, then of all registers; NULL if it isn't profiled. */
+const struct fl_profile *fl_vm_profiled(const struct fl_vm *vm, size_t *costs);
 /* The value of a slot, filled now if the run didn't need it. */
 const struct fl_value *fl_vm_value(struct fl_vm *vm, uint32_t slot);
 

@@ -23,6 +23,7 @@ from .stats import Stats
 if TYPE_CHECKING:
     from .cache import load_program
     from .containers import Containers
+    from .profiling import profile
     from .recording import CaptureWriter, Recorded, record
     from .rules import RuleSet
     from .rules.validate import validate, validate_text
@@ -57,11 +58,12 @@ __all__ = [
     "__version__",
     "compile_rules",
     "load_program",
+    "profile",
     "record",
     "validate",
     "validate_text",
 ]
 __getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
-                                      ".cache": ["load_program"], ".containers.options": ["Containers"],
+                                      ".cache": ["load_program"], ".containers.options": ["Containers"], ".profiling": ["profile"],
                                       ".recording": ["CaptureWriter", "Recorded", "record"], ".sources.audit": ["AuditFile"],
                                       ".sources.webhook": ["AuditWebhook"]})

@@ -144,7 +144,8 @@ class Core:
             data = ffi.from_buffer(chunk)
         except TypeError:
             raise TypeError(f"the chunks of a source are bytes, not {type(chunk).__name__}") from None
-        self._call(lib.fl_engine_push, data, len(data))
+        self._call(lib.fl_engine_lend, data, len(data))
+        self._lent = data           # the core reads it where it is; the one before isn't needed any more
 
     def run(self) -> bool:
         """True: the batch is full, and there may be more."""
@@ -155,6 +156,18 @@ class Core:
     def share(self, number: int, of: int) -> None:
         """Evaluates rules on the events of one of several workers only; 0, 1: on all."""
         self._call(lib.fl_engine_share, number, of)
+
+    def profile(self, on: bool) -> None:
+        """Notes from now on what the program's instructions and registers cost."""
+        self._call(lib.fl_engine_profile, on)
+
+    def profiled(self) -> list[tuple[int, int, int]]:
+        """Runs, true outcomes and ticks: of the whole program, then of its instructions, then of its registers."""
+        size = lib.fl_engine_profiled(self.handle, ffi.NULL, 0)
+        numbers = ffi.new("uint64_t[]", size)
+        lib.fl_engine_profiled(self.handle, numbers, size)
+        flat = ffi.unpack(numbers, size) if size else []
+        return [*zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
 
     def take(self) -> list[Match]:
         """The matches of the batch."""

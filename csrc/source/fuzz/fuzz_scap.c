@@ -119,12 +119,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         /* A copy of its own, so that reading past a chunk is seen. */
         void *copy = malloc(chunk);
         memcpy(copy, data, chunk);
-        check(fl_scap_push(scap, copy, chunk) == FL_OK);
-        free(copy);
+        int lend = (how ^ n) & 1;
+        check((lend ? fl_scap_lend : fl_scap_push)(scap, copy, chunk) == FL_OK);
+        if (!lend)
+            free(copy);
         data += chunk;
         size -= chunk;
         while ((result = fl_scap_next(scap, &item, &error)) == FL_OK && item.kind != FL_SCAP_MORE)
             touch_item(&item, &num);
+        if (lend)
+            free(copy);
     }
     if (result == FL_OK)
         result = fl_scap_finish(scap, &error);

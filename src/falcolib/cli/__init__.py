@@ -21,6 +21,7 @@ COMMANDS = {
     "test": ("testing", "test_command"),
     "explain": ("explain", "explain_command"),
     "record": ("record", "record_command"),
+    "profile": ("profiling", "profile_command"),
     "events": ("catalogue", "events_command"),
     "fields": ("catalogue", "fields_command"),
     "audit2rbac": ("audit2rbac", "audit2rbac_command"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -21,10 +22,12 @@ _FORM_NAMES = {number: name.lower() for name, number in FORMS.items()}
 
 def disassemble(program: Program) -> str:
     """All of a program: registers, gates, and the sections with the event types that have them."""
-    return "\n".join(_Listing(program).lines()) + "\n"
+    return "\n".join(Listing(program).lines()) + "\n"
 
 
-class _Listing:
+class Listing:
+    """The parts of a program, as text."""
+
     def __init__(self, program: Program) -> None:
         self._program = program
         self._ops = {number: (name, operand) for name, (number, operand) in opcodes().items()}
@@ -54,6 +57,27 @@ class _Listing:
     def _range(self, first: int, count: int) -> Iterator[str]:
         for at in range(first, first + count):
             yield f"{at:6}  {self._instruction(at)}".rstrip()
+
+    def ranges(self) -> Iterator[tuple[str, int | None, int, int]]:
+        """The sections, titled with the names of their event types, then the gates: title, number of the gate, first
+        instruction, how many."""
+        sections = struct.unpack(f"<{self._rows[_TYPES]}H", self._tables[_TYPES])
+        for number, (first, count) in enumerate(RANGE.iter_unpack(self._tables[_SECTIONS])):
+            names = dict.fromkeys(event.name for event, section in zip(schema.EVENTS, sections, strict=False) if section == number + 1)
+            yield " ".join(names), None, first, count
+        for number, (first, count) in enumerate(RANGE.iter_unpack(self._tables[_GATES])):
+            yield f"gate {number}", number, first, count
+
+    def flow(self, at: int) -> tuple[str, int, int]:
+        """Of an instruction: its mnemonic, its operand, and where it may jump to (0: nowhere)."""
+        op, _, _, operand, target, _ = INSTR.unpack_from(self._tables[_CODE], at * INSTR.size)
+        return self._ops[op][0], operand, target
+
+    def test(self, at: int) -> str:
+        """An instruction as text, with the name of its field in place of the register's number."""
+        words, _, _ = self._instruction(at).partition(" → ")
+        words = words.rsplit(None, 1)[0]
+        return re.sub(r"\bs(\d+)\b(?=[^\"]*(?:\"[^\"]*\"[^\"]*)*$)", lambda m: str(self._program.slots[int(m[1])]), words)
 
     def _instruction(self, at: int) -> str:
         op, flags, slot, operand, target, memo = INSTR.unpack_from(self._tables[_CODE], at * INSTR.size)
