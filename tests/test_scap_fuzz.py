@@ -103,4 +103,5 @@ def test_no_input_breaks_the_reader() -> None:
     seeds = {name: (WHOLE if len(name) % 2 else PIECES) + data for name, data in synthetic().items()}
     for path in sorted([*DATA.glob("*.scap"), *CONFORMANCE.glob("captures/*.scap")]):
         seeds[path.name] = PIECES + cut(path)
-    fuzz(build("source/fuzz/fuzz_scap.c", ["source", "schema", "json", "base"]), seeds, longest=2 * LONGEST, dictionary="source/fuzz/scap.dict")
+    program = build("source/fuzz/fuzz_scap.c", ["source", "schema", "json", "base"])
+    fuzz(program, seeds, longest=2 * LONGEST, dictionary="source/fuzz/scap.dict")
