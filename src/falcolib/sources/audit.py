@@ -82,6 +82,7 @@ class AuditFile(Documents):
         if follow:
             if self._path is None or self._path == "-" or os.path.isdir(self._path):
                 raise ValueError("only a file can be followed")
+            self._awaited = not os.path.exists(self._path)      # then all of it is new, also if it comes before the run begins
         elif self._path is not None and os.path.isdir(self._path):
             entries = [(path.stat(), path) for path in Path(self._path).iterdir()]
             ordered = sorted((status.st_mtime_ns, str(path)) for status, path in entries if stat.S_ISREG(status.st_mode))
@@ -130,7 +131,8 @@ class AuditFile(Documents):
 
     def _followed(self) -> Iterator[tuple[str, bytes]]:
         assert self._path is not None
-        place, descriptor, at_end = self._path, -1, True
+        place, descriptor, at_end = self._path, -1, not self._awaited
+        self._awaited = False
         try:
             while not self._closed:
                 if descriptor < 0:
