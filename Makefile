@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in \
 	$(shell find csrc src/falcolib rules -not -name '*.pyc' -not -name __pycache__ -not -path '*/.*')
 ASAN = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)
 
-.PHONY: help run test test-plain test-sanitized test-apiserver build sanitized coverage bench check-instructions instructions fuzz lint clean
+.PHONY: help run test test-plain test-sanitized test-apiserver build sanitized coverage bench check-instructions instructions fuzz docs lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make test-apiserver  k8s-config and audit2rbac with a real kube-apiserver, built from Debian's sources (10 minutes, the first time)"
 	@echo "make fuzz      the fuzzers, FUZZ_SECONDS each (default 600)"
 	@echo "make coverage  the lines of the C core that the test suite runs"
+	@echo "make docs      docs/fields.md and docs/events.md, from the tables"
 	@echo "make lint      ruff, mypy, shellcheck, and the C core with all warnings as errors"
 	@echo "make clean     removes what all these have made"
 	@echo "PYTHON=python3.12 make … sets $(VENV) up with that Python"
@@ -105,6 +106,9 @@ test-apiserver: build $(VENV)/.test
 
 fuzz: build $(VENV)/.test
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m fuzz
+
+docs: build
+	@$(PY) -m falcolib.cli.reference docs
 
 lint: build $(VENV)/.test
 	@sh .ci/packages lint

@@ -36,7 +36,7 @@ def list_fields(format_: Format = "text", *, names_only: bool = False, source: s
     if source is not None and source not in schema.sources():
         raise ValueError(f"unknown event source {source!r}: there is {', '.join(schema.sources())}")
     names = [name for name in schema.CLASSES if source is None or name in schema.classes_of(source)]
-    classes = [(name, [f for f in schema.FIELDS if f.field_class == name and _listed(f)]) for name in names]
+    classes = [(name, [f for f in schema.FIELDS if f.field_class == name and listed(f)]) for name in names]
     classes = [(name, fields) for name, fields in classes if fields]
     if names_only:
         return _names(format_, [f.name for _, fields in classes for f in fields])
@@ -47,7 +47,8 @@ def list_fields(format_: Format = "text", *, names_only: bool = False, source: s
     return "\n\n".join(_class_as_text(name, fields, width) for name, fields in classes)
 
 
-def _listed(field: FieldInfo) -> bool:
+def listed(field: FieldInfo) -> bool:
+    """Whether users are told of a field."""
     return not field.flags & {"HIDDEN", "DEPRECATED", "PRINT_ONLY"}
 
 
@@ -59,12 +60,12 @@ def _names(format_: Format, names: list[str]) -> str:
 
 def _class_as_json(name: str, fields: list[FieldInfo]) -> dict[str, object]:
     info = schema.CLASSES[name]
-    return {"name": info.heading, "desc": info.description, "event_sources": _sources_of(name), "fields": [
+    return {"name": info.heading, "desc": info.description, "event_sources": sources_of(name), "fields": [
         {"name": f.name, "type": _TYPE_NAMES.get(f.type, f.type), "desc": f.description, "is_list": "LIST" in f.flags,
          "argument": _argument_as_json(f)} for f in fields]}
 
 
-def _sources_of(class_: str) -> list[str]:
+def sources_of(class_: str) -> list[str]:
     """The event sources whose events have the fields of a class."""
     return [source for source in schema.sources() if class_ in schema.classes_of(source)]
 
@@ -116,11 +117,11 @@ def list_events(format_: Format = "text", *, all_versions: bool = False, width: 
     events = [e for e in schema.EVENTS if "UNUSED" not in e.flags]
     if not all_versions:
         events = list({(e.name, e.params): e for e in events if schema.seen_by_rules(e)}.values())     # drop has two, both alike
-    groups = [(title, [e for e in events if _group(e) == title]) for title in _GROUPS]
+    groups = [(title, [e for e in events if group_of(e) == title]) for title in _GROUPS]
     groups = [(title, members) for title, members in groups if members]
     if format_ == "json":
-        return _json({"events": [_event_as_json(e) for e in events], "generic": _generic_calls()})
-    generic = ", ".join(_generic_calls())
+        return _json({"events": [_event_as_json(e) for e in events], "generic": generic_calls()})
+    generic = ", ".join(generic_calls())
     if format_ == "markdown":
         sections = [_group_as_markdown(title, members, all_versions) for title, members in groups]
         sections.insert(1, f"## {_GENERIC}\n\n{generic}")
@@ -134,13 +135,14 @@ _GROUPS = ("System calls", "Tracepoints", "Meta events", "Iterators")
 _GENERIC = "System calls without parameters of their own"
 
 
-def _group(event: EventInfo) -> str:
+def group_of(event: EventInfo) -> str:
+    """The heading under which an event is listed."""
     if "SYSCALL" in event.classes:
         return "System calls"
     return "Tracepoints" if "TRACEPOINT" in event.classes else "Iterators" if "ITER" in event.classes else "Meta events"
 
 
-def _generic_calls() -> list[str]:
+def generic_calls() -> list[str]:
     """The system calls of x86_64 and aarch64 that are delivered as generic events."""
     generic = schema.EVENT_IDS["syscall"]
     return sorted(s.name for s in schema.SYSCALLS.values() if s.event in generic and (s.x86_64, s.aarch64) != (None, None))

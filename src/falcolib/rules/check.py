@@ -62,7 +62,7 @@ _SETS = frozenset({"in", "intersects"})
 _TEXT = frozenset({"contains", "startswith", "endswith"})
 _PATTERN = frozenset({"icontains", "glob", "iglob", "regex", "pmatch"})
 #: Family of types → the operators it knows (B2).
-_OPERATORS = {
+OPERATORS = {
     "numeric": _EQUAL | _ORDER | _SETS,
     "bool": _EQUAL | _SETS,
     "string": _EQUAL | _ORDER | _SETS | _TEXT | _PATTERN,
@@ -395,7 +395,7 @@ def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
     else:
         family = _family(left.type)
         what = family or f"'{left.type}'"
-        known_here = op == "exists" if family is None else op in _OPERATORS[family]
+        known_here = op == "exists" if family is None else op in OPERATORS[family]
     if not known_here:
         cure = "; 'in' tells whether all values of a list are among others, 'intersects' whether one is" if left.is_list else ""
         raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {what} filters{cure}")
