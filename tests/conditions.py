@@ -12,7 +12,7 @@ from falcolib._native import ffi, lib
 from falcolib.batch import Raw, read_value
 from falcolib.core import Core
 from falcolib.rules.ast import CheckedRule, FieldSlot
-from falcolib.rules.check import _OPERATORS, _family
+from falcolib.rules.check import OPERATORS, _family
 from falcolib.rules.text import literal
 
 #: Arguments of the fields that can have one.
@@ -97,7 +97,7 @@ class Maker:
         chance, slot = self.chance, self.chance.choice(self.slots)
         family = _family(slot.info.type) or "numeric"
         name = str(slot)
-        op = chance.choice(["in", "intersects", "exists"] if slot.is_list else sorted(_OPERATORS[family]))
+        op = chance.choice(["in", "intersects", "exists"] if slot.is_list else sorted(OPERATORS[family]))
         if family == "string" and chance.random() < 0.15:
             call = chance.choice(["tolower", "toupper", "basename", "b64", "len"])
             name = f"{call}({name})"

@@ -118,8 +118,25 @@ def test_what_disables_a_rule_is_told() -> None:
 
 
 def test_rules_of_another_source_are_not_asked(engine: Engine) -> None:
-    reason = engine.explain({**READ, "evt.source": "elsewhere"})["Secret read"].reason
-    assert reason == "it is for events of the source syscall, and this one is of elsewhere"
+    reason = engine.explain({"evt.source": "k8s_audit"})["Secret read"].reason
+    assert reason == "it is for events of the source syscall, and this one is of k8s_audit"
+
+
+def test_documents_are_explained_as_other_events_are() -> None:
+    """An audit event: given as it is, as a dict of fields, or its alert."""
+    rules = [{"rule": "Secret", "condition": "ka.verb in (get, list) and ka.target.resource = secrets", "source": "k8s_audit"},
+             {"rule": "Call", "condition": "evt.type = open"}]
+    engine = Engine(RuleSet.parse(json.dumps([{**rule, "desc": "d", "output": "%evt.num", "priority": "INFO"} for rule in rules])))
+    audit = {"kind": "Event", "apiVersion": "audit.k8s.io/v1", "auditID": "a", "stage": "ResponseComplete", "verb": "get",
+             "requestReceivedTimestamp": "2026-01-02T03:04:05.000006Z", "objectRef": {"resource": "secrets", "name": "x"}}
+    (alert,) = engine.run([audit])
+    for event in (audit, json.dumps(audit).encode(), {"ka.verb": "get", "ka.target.resource": "secrets"}):
+        found = engine.explain(event)
+        assert found.matched == ["Secret"]
+        assert "source syscall" in (found["Call"].reason or "")
+    assert engine.explain(alert)["Secret"].matches
+    other = engine.explain({**audit, "verb": "create"})["Secret"]
+    assert (other.matches, other.decided.value) == (False, b"create")
 
 
 def test_which_constant_met_is_told(engine: Engine) -> None:

@@ -130,12 +130,14 @@ class Engine:
             raise _no_source("events()", source)
         return self._run_events(source, start)
 
-    def explain(self, event: Event | Alert | Mapping[str, object], rule: str | None = None, *, rules: RuleSet | None = None) -> Explanation:
+    def explain(
+        self, event: Event | Alert | Mapping[str, object] | Document, rule: str | None = None, *, rules: RuleSet | None = None,
+    ) -> Explanation:
         """Why a rule matches an event, or which test stopped it: each test with its value, outcome and place. Without ``rule``: all rules.
 
-        event: one that is current (of events()), one given as a dict, or an alert, or its event: of these, values that the rule didn't
-        print aren't known any more. ``str()`` of the answer is for people, ``as_dict()`` for programs. rules: where the engine runs a
-        Program, the rules that it was compiled from.
+        event: one that is current (of events()), one given as a dict of fields or as an audit event, or an alert, or its event: of these,
+        values that the rule didn't print aren't known any more. ``str()`` of the answer is for people, ``as_dict()`` for programs.
+        rules: where the engine runs a Program, the rules that it was compiled from.
 
         Raises KeyError for an unknown rule or field, ValueError without the text of the rules, or for a dict without a valid evt.type.
         """
@@ -144,10 +146,16 @@ class Engine:
         rules = rules or self._rules
         if rules is None:
             raise ValueError("this engine runs a compiled program, which has no text: explain(event, rules=…) takes the rules")
-        alerted = event.rule if isinstance(event, Alert) else None
         if isinstance(event, Alert):
-            rule, event = rule or event.rule, event.event
-        return explain(event, rules, rule, matching=self._matching, alerted=alerted)
+            return explain(event.event, rules, rule or event.rule, matching=self._matching, alert=event)
+        if is_document(event):
+            reader = Core(self._matching, 0, 0)
+            reader.read(event)
+            if not reader.step():
+                raise ValueError("no audit event: " + "; ".join(what for _, what in reader.faults()))
+            return explain(reader.current(), rules, rule, matching=self._matching)
+        assert isinstance(event, Event | Mapping)
+        return explain(event, rules, rule, matching=self._matching)
 
     def record(self, source: Source, writer: CaptureWriter, *, selected: bool = False) -> Iterator[Alert]:
         """As run(source), and writes what passes to a .scap file: every event, or with ``selected`` those alone that a rule matches, which

@@ -16,7 +16,8 @@ from ..event import Event
 from ..explain import Explanation
 from ..explain.text import PLAIN
 from ..rules import RuleSet
-from ..sources import Capture
+from ..sources import Capture, Source
+from ..sources.audit import AuditFile
 from .run import default_rules
 
 
@@ -30,6 +31,7 @@ class _Wanted(NamedTuple):
 
 @click.command("explain", short_help="Why a rule matches an event, or what stops it.")
 @click.option("--capture", "capture", metavar="FILE.scap", help="The capture with the event, plain or gzip; - for standard input.")
+@click.option("--audit", "audit", metavar="FILE", help="Kubernetes audit events instead of a capture; - for standard input.")
 @click.option("--event", "num", type=click.IntRange(min=1), metavar="N", help="The event, by its number (evt.num).")
 @click.option("--alert", "alert", metavar="ALERT",
               help="The event of an alert, and its rule: the alert's JSON line, its id (syscall:85:RULE), or - for a JSON line on stdin.")
@@ -42,8 +44,10 @@ class _Wanted(NamedTuple):
               help="Whether an event is taken by the first rule that matches it, as by falcolib run.")
 @click.option("--priority", metavar="NAME", help="The least urgent priority that rules must have, as for falcolib run.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
-def explain_command(capture: str | None, num: int | None, alert: str | None, fields: str | None, rule: str | None, rules: tuple[str, ...],
-                    matching: Matching, priority: str | None, as_json: bool) -> None:
+def explain_command(
+    capture: str | None, audit: str | None, num: int | None, alert: str | None, fields: str | None, rule: str | None,
+    rules: tuple[str, ...], matching: Matching, priority: str | None, as_json: bool,
+) -> None:
     """Tell why a rule matches an event, or which test stopped it: every test with the value it saw, its outcome, and its place.
 
     A value that is absent makes every test of it false, whatever the operator. Tests are shown in the order in which they are written,
@@ -55,10 +59,10 @@ def explain_command(capture: str | None, num: int | None, alert: str | None, fie
     falcolib explain --capture trace.scap --alert "$(head -1 alerts.jsonl)"
     falcolib explain --fields '{"evt.type": "execve", "proc.name": "sh"}'
     """
-    if (fields is None) == (capture is None):
-        raise click.UsageError("--capture with --event or --alert, or --fields: one of them tells the event")
-    if capture is not None and (num is None) == (alert is None):
-        raise click.UsageError("--event N or --alert ALERT: one of them tells which event of the capture")
+    if sum(given is not None for given in (fields, capture, audit)) != 1:
+        raise click.UsageError("--capture or --audit with --event or --alert, or --fields: one of them tells the event")
+    if fields is None and (num is None) == (alert is None):
+        raise click.UsageError("--event N or --alert ALERT: one of them tells which event of them")
     if fields is not None and (num or alert):
         raise click.UsageError("--fields is an event of its own: no --event, no --alert")
     try:
@@ -67,11 +71,12 @@ def explain_command(capture: str | None, num: int | None, alert: str | None, fie
         raise click.UsageError(f"--priority: {e}; one of " + ", ".join(str(p).lower() for p in Priority)) from None
     engine = Engine(ruleset, matching=matching)
     try:
-        if capture is None:
-            found = engine.explain(_given(fields or ""), rule)
+        if fields is not None:
+            found = engine.explain(_given(fields), rule)
         else:
             wanted = _Wanted(num, None, rule) if alert is None else _read_alert(alert, rule)
-            found = _explain_event(engine, capture, wanted)
+            source: Source = Capture(capture) if capture is not None else AuditFile(audit or "-")
+            found = _explain_event(engine, source, capture or audit or "-", wanted)
     except (KeyError, ValueError, TypeError) as e:
         raise click.ClickException(str(e.args[0])) from None
     if as_json:
@@ -117,15 +122,15 @@ def _read_alert(text: str, rule: str | None) -> _Wanted:
     return _Wanted(num if isinstance(num, int) else None, when if isinstance(when, int) else None, rule)
 
 
-def _explain_event(engine: Engine, capture: str, wanted: _Wanted) -> Explanation:
+def _explain_event(engine: Engine, source: Source, name: str, wanted: _Wanted) -> Explanation:
     """Raises ClickException if there is no such event."""
     last: Event | None = None
     best: Explanation | None = None
-    for event in engine.events(Capture(capture), start=wanted.num or 0):
+    for event in engine.events(source, start=wanted.num or 0):
         if wanted.num is not None:
             if event.num == wanted.num:
                 return engine.explain(event, wanted.rule)
-            raise click.ClickException(f"{capture}: event {wanted.num} is none that rules see (the begin of a call, or there for the state "
+            raise click.ClickException(f"{name}: event {wanted.num} is none that rules see (the begin of a call, or there for the state "
                                        f"alone); the next is {event.num}, {event.type}")
         if event.time == wanted.time:           # several events may have one time: the one of the alert is what its rule matches
             found = engine.explain(event, wanted.rule)
@@ -136,5 +141,5 @@ def _explain_event(engine: Engine, capture: str, wanted: _Wanted) -> Explanation
     if best is not None:
         return best
     if wanted.num is not None:
-        raise click.ClickException(f"{capture}: there is no event {wanted.num}: the capture has {engine.stats().events} events")
-    raise click.ClickException(f"{capture}: no event happened at {wanted.time} ns" + (f"; the last is at {last.time} ns" if last else ""))
+        raise click.ClickException(f"{name}: there is no event {wanted.num}: it has {engine.stats().events} events")
+    raise click.ClickException(f"{name}: no event happened at {wanted.time} ns" + (f"; the last is at {last.time} ns" if last else ""))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..alert import Alert
 from ..errors import Location
 from ..event import Event
 from ..rules.ast import CheckedRule
@@ -82,13 +83,14 @@ class Explanation:
 
 
 def explain(
-    event: Event | Mapping[str, object], rules: RuleSet, rule: str | None = None, *, matching: str = "first", alerted: str | None = None,
+    event: Event | Mapping[str, object], rules: RuleSet, rule: str | None = None, *, matching: str = "first", alert: Alert | None = None,
 ) -> Explanation:
-    """What a rule, or each rule, makes of an event. alerted: a rule of which it is known that it matched.
+    """What a rule, or each rule, makes of an event. alert: what came of the event, if it is known.
 
     Raises KeyError if there is no such rule, or no such field in an event given as a dict, ValueError for a dict without a valid evt.type.
     """
-    ids, source, get = type_ids(event), source_of(event), getter(event)
+    source = alert.source if alert is not None else source_of(event)
+    ids, get = type_ids(event, source), getter(event)
     if rule is not None and all(r.name != rule for r in rules):
         names = [r.name for r in rules]
         near = next((name for name in names if rule.lower() in name.lower()), None) or nearest(rule, names)
@@ -103,7 +105,7 @@ def explain(
         reason = None if asked else not_asked(each, rules, source, ids)
         if asked and matching == "first" and first is not None:
             reason = f"the event was taken by the rule '{first.name}', which stands before ({first.at}); rule_matching=all asks all"
-        holds = True if each.name == alerted and tree.outcome is Outcome.UNKNOWN else tree.outcome.holds
+        holds = True if alert is not None and each.name == alert.rule and tree.outcome is Outcome.UNKNOWN else tree.outcome.holds
         found.append(RuleExplanation(each, holds, reason, tree, deciding(tree), rules))
         if asked and first is None and tree.outcome.holds:
             first = each
@@ -114,11 +116,17 @@ def explain(
 
 def _head(event: Event | Mapping[str, object]) -> tuple[int | None, str, int | None, str | None]:
     if isinstance(event, Event):
-        name = event.known("proc.name")
-        return event.num, event.type, event.time, f"{name} (thread {event.tid})" if name else f"thread {event.tid}"
+        return event.num, event.type, event.time, _who(event)
     num, when, process = event.get("evt.num"), event.get("evt.rawtime"), event.get("proc.name")
-    return (num if isinstance(num, int) else None, str(event["evt.type"]), when if isinstance(when, int) else None,
+    return (num if isinstance(num, int) else None, str(event.get("evt.type", "pluginevent")), when if isinstance(when, int) else None,
             process if isinstance(process, str) else None)
+
+
+def _who(event: Event) -> str | None:
+    name = event.known("proc.name")
+    if event.tid < 0:
+        return None
+    return f"{name} (thread {event.tid})" if name else f"thread {event.tid}"
 
 
 # ---- as JSON -----------------------------------------------------------------------------------------------------------------------------

@@ -6,14 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import ip_address
 
-from .. import schema
+from .. import core, schema
 from ..errors import StaleEventError
 from ..evaluate import Get
 from ..event import Event
 from ..rules.ast import FieldSlot
-
-#: What every event of the system-call source has.
-_IMPLIED: dict[str, object] = {"evt.source": "syscall", "evt.is_async": False}
 
 
 class Unknown(Exception):
@@ -34,7 +31,7 @@ def _listed(slot: FieldSlot, value: object) -> object:
 
 
 def _dict_getter(event: Mapping[str, object]) -> Get:
-    given = {**_IMPLIED, **event}
+    given = {"evt.source": source_of(event), "evt.is_async": False, **event}
 
     def get(slot: FieldSlot) -> object:
         value = _listed(slot, given.get(str(slot)))
@@ -93,25 +90,29 @@ def _is_kind(kind: str, value: object) -> bool:
             return False
 
 
-def type_ids(event: Event | Mapping[str, object]) -> tuple[int, ...]:
-    """The ids of the event types that an event may be of.
+def type_ids(event: Event | Mapping[str, object], source: str) -> tuple[int, ...]:
+    """The ids of the event types that an event of a source may be of.
 
     Raises ValueError for an event given as a dict without ``evt.type``, or with one that doesn't exist.
     """
+    if source in schema.DOCUMENTS:
+        return (schema.DOCUMENTS[source].type,)
     if isinstance(event, Event):
         return (event.type_id,)
     name = event.get("evt.type")
     if not isinstance(name, str):
         raise ValueError('"evt.type" is missing: a dict event names its type, such as "openat"')
-    for field in event:
-        schema.require_field(field)
     return schema.current_event_ids(name)
 
 
 def source_of(event: Event | Mapping[str, object]) -> str:
-    """The source that an event comes from, as rules name it."""
-    try:
-        name = event["evt.source"] if isinstance(event, Event) else event.get("evt.source")
-    except StaleEventError:
-        name = None
-    return name if isinstance(name, str) else "syscall"
+    """The source that an event comes from, as rules name it.
+
+    Raises KeyError if an event given as a dict has what is no field, ValueError if there is no such source.
+    """
+    if isinstance(event, Event):
+        name = event.known("evt.source")
+        return name if isinstance(name, str) else "syscall"
+    for field in event:
+        schema.require_field(field)
+    return core.source_of(event)
