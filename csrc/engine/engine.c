@@ -305,6 +305,7 @@ int fl_engine_lend(fl_engine *e, const void *bytes, size_t len)
     if (e->documents)
         return fl_engine_push(e, bytes, len);
     leave(e);
+    fl_snapshot_purge(e->snapshot, e->last_ts);
     return fl_scap_lend(e->scap, bytes, len);
 }
 
