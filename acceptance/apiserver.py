@@ -155,6 +155,7 @@ def running(folder: pathlib.Path, flags: tuple[str, ...]) -> Iterator[ApiServer]
             f"--service-account-key-file={folder}/sa.key", f"--service-account-signing-key-file={folder}/sa.key", *flags)
         api = ApiServer(port)
         wait_for("the API server is ready", api.ready, (etcd, server))
+        wait_for("the namespace default", lambda: api.call("admin", "GET", "/api/v1/namespaces/default")[0] == 200, (etcd, server))
         yield api
 
 

@@ -21,7 +21,7 @@ from .calls import Call
 #: Bytes of a value, at most. A webhook body has 12 MiB at most; a list may hold several.
 MAX_VALUE = 64 * 1024 * 1024
 #: Lists in lists, and items of a YAML document (where aliases can make few bytes into many items).
-MAX_NESTING, MAX_YAML_ITEMS = 8, 1_000_000
+MAX_NESTING, MAX_YAML_ITEMS = 8, 100_000
 #: Versions of audit.k8s.io that events come in. In the oldest one, objectRef.apiVersion holds group and version.
 VERSIONS = ("v1", "v1beta1", "v1alpha1")
 _GROUP = "audit.k8s.io/"
