@@ -19,7 +19,7 @@ ASAN = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=lib
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make run       replay the bundled capture with the default rules, and print the alerts"
+	@echo "make run       watch this machine with the default rules; where that can't be, replay the bundled capture"
 	@echo "make test      the whole test suite, plain and under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make build     falcolib, installed in $(VENV)"
 	@echo "make bench     instructions and time per event, next to Falco's"
@@ -33,8 +33,10 @@ help:
 	@echo "PYTHON=python3.12 make … sets $(VENV) up with that Python"
 
 run: build
-	@echo "== replaying tests/data/attack1.scap with rules/falcolib_rules.yaml (live capture is yet to come)"
-	@$(VENV)/bin/falcolib run -r rules/falcolib_rules.yaml --capture tests/data/attack1.scap
+	@echo "== watching this machine with rules/falcolib_rules.yaml; Ctrl-C ends it"
+	@$(VENV)/bin/falcolib run -r rules/falcolib_rules.yaml || { \
+		echo "== this machine can't be watched, as told above: replaying tests/data/attack1.scap instead"; \
+		$(VENV)/bin/falcolib run -r rules/falcolib_rules.yaml --capture tests/data/attack1.scap; }
 
 build: $(VENV)/.built
 
@@ -48,7 +50,7 @@ $(VENV)/.venv: pyproject.toml .ci/packages
 
 $(VENV)/.built: $(VENV)/.venv $(SOURCES)
 	@echo "== building falcolib into $(VENV) (about half a minute)"
-	@$(PIP) install --no-build-isolation --check-build-dependencies .
+	@$(PIP) install --no-build-isolation --check-build-dependencies '.[live]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.venv

@@ -4,9 +4,14 @@
 Switches, from the environment: SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer, COVERAGE=1 for gcov.
 """
 
+import importlib.util
 import os
 import pathlib
+import shlex
 import shutil
+import subprocess
+import sys
+import tempfile
 
 from cffi import FFI
 
@@ -45,6 +50,47 @@ def core() -> FFI:
     return ffi
 
 
+def run(*command: object) -> str:
+    """Standard output of a command.
+
+    Raises subprocess.CalledProcessError if it fails; what it says goes to our standard error.
+    """
+    return subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def bpf_compiler() -> list[str] | None:
+    """A C compiler for BPF: $BPF_CLANG, a clang of the system, or the one in PyPI's ziglang; None if there is none."""
+    for name in (os.environ.get("BPF_CLANG"), "clang", *(f"clang-{n}" for n in range(22, 11, -1))):
+        if name and shutil.which(name):
+            return [name, "-target", "bpfel", "-mcpu=v3"]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc", "-target", "bpfel-freestanding", "-mcpu=v3"]
+    return None
+
+
+def build_probe(target: pathlib.Path) -> None:
+    """Compiles the probe (csrc/bpf) to an object that is shipped: users need no compiler. The hash of its tables stands behind it."""
+    compiler = bpf_compiler()
+    if compiler is None:
+        print("warning: no clang (nor PyPI's ziglang) is installed: this build can't capture live", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        source, hasher = pathlib.Path(folder) / "hash.c", pathlib.Path(folder) / "hash"
+        source.write_text('#include <stdio.h>\n#include "schema/schema.h"\n'
+                          'int main(void) { printf("%016llx", (unsigned long long)fl_schema_hash_events()); }\n')
+        host = shlex.split(os.environ.get("CC", "cc"))
+        run(*host, f"-I{CSRC}", source, *sorted((CSRC / "schema").glob("*.c")), "-o", hasher)
+        tables = run(hasher)
+        run(*compiler, "-g", "-O2", "-ffreestanding", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function",
+            "-Wno-missing-field-initializers", f"-I{CSRC}", "-c", CSRC / "bpf" / "probe.bpf.c", "-o", target)
+    for strip in ("llvm-strip", *(f"llvm-strip-{n}" for n in range(22, 11, -1))):
+        if shutil.which(strip):
+            run(strip, "-g", target)
+            break
+    with target.open("ab") as file:         # behind the object, where nobody who loads it looks
+        file.write(f"falcolib schema {tables}".encode())
+
+
 ffibuilder = core() if __name__ != "__main__" else None
 
 if __name__ == "__main__":
@@ -52,7 +98,7 @@ if __name__ == "__main__":
     from setuptools.command.build_py import build_py
 
     class BuildWithRules(build_py):
-        """Puts the default rules into the package, and leaves out what an earlier build put there."""
+        """Puts the default rules and the probe into the package, and leaves out what an earlier build put there."""
 
         def run(self) -> None:
             for old in (pathlib.Path(self.build_lib) / "falcolib").rglob("*"):
@@ -63,6 +109,7 @@ if __name__ == "__main__":
             target.mkdir(parents=True, exist_ok=True)
             for rules in sorted(pathlib.Path("rules").glob("*.yaml")):
                 shutil.copy(rules, target)
+            build_probe(target / "probe.bpf.o")
 
     setup(cffi_modules=["setup.py:ffibuilder"], cmdclass={"build_py": BuildWithRules},
           options={"bdist_wheel": {"py_limited_api": "cp310"}, "build": {"build_base": str(BUILD)}})

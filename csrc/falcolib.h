@@ -10,6 +10,8 @@
 
 typedef struct fl_program fl_program;
 typedef struct fl_engine fl_engine;
+typedef struct fl_rings fl_rings;
+typedef struct fl_loader fl_loader;
 
 typedef struct {
     int code;                   /* 0, or a negative fl_code */
@@ -52,6 +54,7 @@ uint64_t fl_schema_hash_fields(void);
 /* ---- programs: checked, immutable, shared between engines and threads ---- */
 fl_program *fl_program_load(const void *bytes, size_t len, fl_error_text *error);     /* NULL and *error if the verifier refuses it */
 void fl_program_free(fl_program *program);
+int fl_program_needs(const fl_program *program, unsigned event);       /* 1: rules can match events of this type */
 
 /* ---- engines ---- */
 typedef struct {
@@ -76,6 +79,7 @@ typedef struct {
     uint64_t containers_asked, containers_unknown, containers_refused;
     uint64_t malformed, unrecognised, too_large;        /* documents that could not be used */
     uint64_t undated;           /* documents that don't tell their time: they have that of their reading */
+    uint64_t lost, unread;      /* live: records that were lost; with parameters that could not be read */
     uint64_t last_ts;           /* ns: of the last event */
 } fl_engine_stats;
 
@@ -120,6 +124,35 @@ int fl_engine_open_documents(fl_engine *engine, unsigned source, size_t limit, f
  * again from 1 behind each byte 0x1e. */
 typedef struct { uint64_t line, offset; uint32_t kind; } fl_document_fault;
 int fl_engine_fault(fl_engine *engine, fl_document_fault *fault);
+
+/* ---- live: the probe, loaded without a library (source/load.h) ---- */
+fl_loader *fl_loader_open(const void *object, size_t size, fl_error_text *error);
+void fl_loader_free(fl_loader *loader);
+int fl_loader_map(const fl_loader *loader, const char *name);
+/* Loads the programs of the events of `wanted` calls (as fl_live_choose takes them) that aren't loaded yet. */
+int fl_loader_choose(fl_loader *loader, const uint8_t *wanted, fl_error_text *error);
+int fl_loader_start(fl_loader *loader, const char *program, fl_error_text *error);
+
+/* ---- live: the rings that the probe writes into (source/ring.h) ---- */
+typedef struct {
+    int rings_map, scratches_map, shared_map;   /* the probe's maps */
+    uint32_t buffer_bytes, cpus_for_each_buffer;        /* as in falco.yaml */
+    uint32_t snaplen;           /* bytes of what is read and written that records hold */
+    uint32_t drop_failed;       /* 1: calls that failed are left out */
+} fl_live_options;
+
+typedef struct { uint64_t records, malformed, bytes, lost, unread, rings; } fl_live_stats;
+
+fl_rings *fl_live_open(const fl_live_options *options, fl_error_text *error);
+void fl_live_free(fl_rings *rings);
+/* Which calls are traced from now on: 512 bytes, by portable id. */
+void fl_live_choose(fl_rings *rings, const uint8_t *wanted);
+/* Waits until records may be there, for a second at most: 1. 0: closed. fl_live_close may be called from anywhere, a signal handler too. */
+int fl_live_wait(fl_rings *rings);
+void fl_live_close(fl_rings *rings);
+fl_live_stats fl_live_get_stats(const fl_rings *rings);
+/* A rewind, after which run and step take their events from the rings. The next rewind ends that: the rings must live until then. */
+int fl_engine_read_rings(fl_engine *engine, fl_rings *rings);
 
 /* One event at a time, without rules: 1 = an event is current, 0 = the bytes are used up, negative = an error. */
 int fl_engine_step(fl_engine *engine, fl_error_text *error);

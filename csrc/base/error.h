@@ -11,6 +11,7 @@ enum fl_code {
     FL_ERR_ARGUMENT = -4,       /* the caller's mistake */
     FL_ERR_EXTENSION = -5,      /* a callback (regular expressions) failed */
     FL_ERR_SYSTEM = -6,         /* the machine doesn't give what was asked for */
+    FL_ERR_PROBE = -7,          /* the kernel refuses something that live capture needs */
 };
 
 struct fl_error {

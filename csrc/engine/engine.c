@@ -10,6 +10,7 @@
 #include "../base/scratch.h"
 #include "../base/ticks.h"
 #include "../falcolib.h"
+#include "../source/ring.h"
 #include "../vm/program.h"
 #include "batch.h"
 #include "documents.h"
@@ -23,6 +24,7 @@ struct fl_engine {
     struct fl_scap *scap;
     struct fl_snapshot *snapshot;       /* of a running machine; NULL: there was none */
     struct fl_scap_item item;   /* the current event, among others */
+    struct fl_rings *rings;     /* where events come from, instead of the capture reader; NULL: not now */
     struct fl_scratch scratch;
     struct fl_view view;
     const struct fl_program *program;
@@ -47,6 +49,7 @@ struct fl_engine {
     struct fl_scap_stats before;    /* of the captures before this one */
     struct fl_document_run *documents;      /* instead of a capture; NULL where one is read */
     struct fl_documents_stats documents_before;     /* of those that were read before */
+    uint64_t lost, unread;      /* of live runs before this one */
 };
 
 static int to_text(fl_error_text *out, const struct fl_error *error)
@@ -253,6 +256,14 @@ static int record_failed(fl_engine *e, fl_error_text *error)
     return fail(error, code, code == FL_ERR_MEMORY ? "out of memory" : "the recording can't be written");
 }
 
+static int next_of_rings(fl_engine *e, struct fl_error *why)
+{
+    int rc = fl_rings_next(e->rings, &e->item.event, why);
+
+    e->item.kind = rc > 0 ? FL_SCAP_EVENT : FL_SCAP_MORE;
+    return rc < 0 ? rc : FL_OK;
+}
+
 /* Advances to the next event that rules may see. 1 = there is one, 0 = the bytes are used up. */
 static int advance(fl_engine *e, fl_error_text *error)
 {
@@ -263,7 +274,7 @@ static int advance(fl_engine *e, fl_error_text *error)
     for (;;) {
         if (__builtin_expect(e->recording, 0) && e->recorder.error)
             return record_failed(e, error);
-        if (fl_scap_next(e->scap, &e->item, &why))
+        if (e->rings ? next_of_rings(e, &why) : fl_scap_next(e->scap, &e->item, &why))
             return to_text(error, &why);
         switch (e->item.kind) {
         case FL_SCAP_MORE:
@@ -297,12 +308,14 @@ int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
     if (e->documents)
         return fl_document_run_push(e->documents, bytes, len) ? FL_ERR_MEMORY : FL_OK;
     fl_snapshot_purge(e->snapshot, e->last_ts);
+    if (e->rings)
+        fl_rings_look(e->rings);
     return fl_scap_push(e->scap, bytes, len);
 }
 
 int fl_engine_lend(fl_engine *e, const void *bytes, size_t len)
 {
-    if (e->documents)
+    if (e->documents || e->rings)
         return fl_engine_push(e, bytes, len);
     leave(e);
     fl_snapshot_purge(e->snapshot, e->last_ts);
@@ -442,12 +455,18 @@ int fl_engine_finish(fl_engine *e, fl_error_text *error)
     struct fl_error why = {0};
     if (e->documents)
         return FL_OK;           /* what was incomplete is counted */
+    if (e->rings)
+        return FL_OK;
     return fl_scap_finish(e->scap, &why) ? to_text(error, &why) : FL_OK;
 }
 
 static struct fl_scap_stats read_so_far(const fl_engine *e)
 {
     struct fl_scap_stats a = e->before, b = fl_scap_get_stats(e->scap);
+    if (e->rings) {
+        struct fl_rings_stats live = fl_rings_get_stats(e->rings);
+        b = (struct fl_scap_stats){.bytes = live.bytes, .records = live.records, .events = live.records};
+    }
     return (struct fl_scap_stats){
         .bytes = a.bytes + b.bytes, .blocks = a.blocks + b.blocks, .records = a.records + b.records, .events = a.events + b.events,
         .converted = a.converted + b.converted, .stored = a.stored + b.stored, .dropped = a.dropped + b.dropped,
@@ -476,6 +495,7 @@ int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, fl_err
         return fail(error, FL_ERR_MEMORY, "out of memory");
     }
     close_documents(e);
+    e->rings = NULL;
     e->documents = run;
     e->view.source = fl_documents_info[source].name;
     fl_engine_batch_clear(e);
@@ -501,11 +521,18 @@ int fl_engine_rewind(fl_engine *e)
         return FL_ERR_MEMORY;
     forget_machine(e);
     e->before = read_so_far(e);
+    if (e->rings) {
+        struct fl_rings_stats live = fl_rings_get_stats(e->rings);
+        e->lost += live.lost;
+        e->unread += live.unread;
+    }
     fl_scap_free(e->scap);
     e->scap = fresh;
     fl_engine_batch_clear(e);   /* of what an error left behind */
     e->tables_done = false;
     e->view.first_ts = e->seen_ts = 0;
+    e->rings = NULL;
+    memset(&e->item, 0, sizeof e->item);
     return FL_OK;
 }
 
@@ -544,6 +571,15 @@ int fl_engine_look(fl_engine *e, int64_t tid, int64_t fd)
     e->view.first_ts = first_ts;
     e->last_ts = last_ts;
     return 1;
+}
+
+int fl_engine_read_rings(fl_engine *e, fl_rings *rings)
+{
+    int rc = fl_engine_rewind(e);
+
+    if (!rc)
+        e->rings = rings;
+    return rc;
 }
 
 int fl_engine_get(fl_engine *e, unsigned field, int has_index, int64_t index, const char *key)
@@ -634,6 +670,9 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
     struct fl_state_stats s = fl_state_get_stats(e->state);
     struct fl_snapshot_stats n = fl_snapshot_get_stats(e->snapshot);
     struct fl_documents_stats d = fl_document_run_stats(e->documents, e->documents_before);
+    struct fl_rings_stats live = {0};
+    if (e->rings)
+        live = fl_rings_get_stats(e->rings);
     return (fl_engine_stats){
         .bytes = r.bytes + d.bytes, .blocks = r.blocks, .records = r.records + d.documents, .events = r.events + d.documents,
         .converted = r.converted, .stored = r.stored,
@@ -642,11 +681,13 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
         .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
         .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
         .last_ts = e->last_ts,
+        .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .lost = e->lost + live.lost,
+        .unread = e->unread + live.unread,
         .scanned_threads = n.threads, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
         .lookups_refused = n.lookups_refused,
         .threads_purged = s.threads_purged,
         .containers_asked = s.containers_asked, .containers_unknown = s.containers_unknown, .containers_refused = s.containers_refused,
-        .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .malformed = d.faults[FL_FAULT_MALFORMED],
+        .malformed = d.faults[FL_FAULT_MALFORMED],
         .unrecognised = d.faults[FL_FAULT_UNRECOGNISED], .too_large = d.faults[FL_FAULT_TOO_LARGE], .undated = d.undated,
     };
 }
@@ -661,3 +702,5 @@ fl_program *fl_program_load(const void *bytes, size_t len, fl_error_text *error)
 }
 
 void fl_program_free(fl_program *program) { fl_program_delete(program); }
+
+int fl_program_needs(const fl_program *program, unsigned event) { return fl_program_wants(program, event); }

@@ -18,6 +18,11 @@
 
 #define FL_RECORD_HEADER 26
 
+struct fl_slice {
+    const char *data;
+    uint32_t len;
+};
+
 struct fl_event {
     uint64_t num;               /* evt.num: 1 for the first event of the source */
     uint64_t ts;                /* ns since the epoch */
@@ -30,6 +35,10 @@ struct fl_event {
     uint32_t size;
     uint32_t len[FL_MAX_PARAMS];
     const uint8_t *param[FL_MAX_PARAMS];
+    /* live only; else 0 */
+    uint32_t unread;            /* a bit for each parameter that the probe could not read */
+    uint32_t live;              /* FL_SAMPLE_… of bpf/probe.h */
+    struct fl_slice realpath;   /* the kernel's path of the file that the call opened */
 };
 
 /* Takes a record of `size` bytes apart. 0, or -1 if a length doesn't fit or the type is unknown. num, cpu and hidden are the caller's.
@@ -60,11 +69,6 @@ static inline int64_t fl_param_i64(const struct fl_event *ev, unsigned i)
 }
 
 static inline int fl_param_present(const struct fl_event *ev, unsigned i) { return i < ev->nparams && ev->len[i] > 0; }
-
-struct fl_slice {
-    const char *data;
-    uint32_t len;
-};
 
 /* A text parameter without its NUL (text ends at the first one). */
 static inline struct fl_slice fl_param_text(const struct fl_event *ev, unsigned i)

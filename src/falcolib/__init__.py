@@ -14,7 +14,7 @@ from ._lazy import lazy
 from .alert import Alert, AlertFormat, Priority
 from .compiler import Program, compile_rules
 from .engine import Engine
-from .errors import CaptureError, FalcolibError, Location, ProgramError, RuleError, StaleEventError
+from .errors import CaptureError, FalcolibError, Location, ProbeError, ProgramError, RuleError, StaleEventError
 from .event import Event
 from .schema import FieldError
 from .sources import Capture, Source
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .rules import RuleSet
     from .rules.validate import validate, validate_text
     from .sources.audit import AuditFile
+    from .sources.live import Live
     from .sources.webhook import AuditWebhook
 
 __version__ = "0.1.0"
@@ -45,8 +46,10 @@ __all__ = [
     "Event",
     "FalcolibError",
     "FieldError",
+    "Live",
     "Location",
     "Priority",
+    "ProbeError",
     "Program",
     "ProgramError",
     "Recorded",
@@ -66,4 +69,4 @@ __all__ = [
 __getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
                                       ".cache": ["load_program"], ".containers.options": ["Containers"], ".profiling": ["profile"],
                                       ".recording": ["CaptureWriter", "Recorded", "record"], ".sources.audit": ["AuditFile"],
-                                      ".sources.webhook": ["AuditWebhook"]})
+                                      ".sources.webhook": ["AuditWebhook"], ".sources.live": ["Live"]})

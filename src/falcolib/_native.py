@@ -6,17 +6,18 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from ._falcolib import ffi, lib
-from .errors import CaptureError, FalcolibError, ProgramError
+from .errors import CaptureError, FalcolibError, ProbeError, ProgramError
 
 __all__ = ["check", "error_text", "ffi", "lib", "raise_error"]
 
-_MEMORY, _CAPTURE, _PROGRAM, _ARGUMENT, _EXTENSION, _SYSTEM = -1, -2, -3, -4, -5, -6
+_MEMORY, _CAPTURE, _PROGRAM, _ARGUMENT, _EXTENSION, _SYSTEM, _PROBE = -1, -2, -3, -4, -5, -6, -7
 _EXCEPTIONS: dict[int, type[Exception]] = {
     _CAPTURE: CaptureError,
     _PROGRAM: ProgramError,
     _ARGUMENT: ValueError,
     _EXTENSION: FalcolibError,
     _SYSTEM: OSError,
+    _PROBE: ProbeError,
 }
 
 

@@ -66,6 +66,7 @@ class Core:
         self.error = error_text()
         self.program: Program
         self._reads: str | None = None      # whose documents are read; None: a capture
+        self._rings: Any = None
         self.amid = False          # matches of the last event are still to come
         self.serial = 0             # of the current event: one that holds another is stale
         # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
@@ -107,6 +108,14 @@ class Core:
         self._reads = None
         with self._renewing:
             self._call(lib.fl_engine_rewind)
+        self._rings = None
+
+    def read_rings(self, rings: Any) -> None:
+        """Takes events from the probe's rings from now on, until rewind()."""
+        self.amid = False
+        with self._renewing:
+            self._call(lib.fl_engine_read_rings, rings)
+        self._rings = rings             # must live as long as the core reads from it
 
     def snapshot(self, root: str | None = None) -> None:
         """Fills the state with this machine's threads, descriptors, addresses, users and groups, as /proc and /etc tell them.

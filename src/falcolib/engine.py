@@ -237,6 +237,7 @@ class Engine:
             self._past = functools.reduce(Stats.plus, (core.stats() for core in others), self._past)
 
     def _run_source(self, run: int, core: Core | Workers, source: Source) -> Iterator[Alert]:
+        core.use(self._program)             # a source may ask what the rules need
         _open(source, core)
         with self._chunks(source) as chunks:
             for chunk in self._attend(core, source, chunks):

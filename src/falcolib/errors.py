@@ -45,5 +45,9 @@ class ProgramError(FalcolibError):
     """A compiled program that the verifier refuses."""
 
 
+class ProbeError(FalcolibError):
+    """Live capture isn't possible, or ended: the text tells what this machine or this process lacks, and what to do."""
+
+
 class StaleEventError(FalcolibError):
     """A field was asked of an event that is no longer the current one, and was not asked for before."""

@@ -39,6 +39,16 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True)
+class ProbeSettings:
+    """``engine.modern_ebpf.*`` and ``falco_libs.snaplen``: what Live() takes."""
+
+    buf_size_preset: int = 4
+    cpus_for_each_buffer: int = 2
+    drop_failed_exit: bool = False
+    snaplen: int = 80
+
+
+@dataclass(frozen=True)
 class Settings:
     """What falco.yaml and -o set. A group of keys is a dataclass of its own; ``format`` holds the switches of the alerts' JSON and time."""
 
@@ -48,6 +58,7 @@ class Settings:
     format: AlertFormat = field(default_factory=AlertFormat)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     rules: tuple[Mapping[str, Mapping[str, str]], ...] = ()      # enable and disable entries, in order
+    probe: ProbeSettings = field(default_factory=ProbeSettings)
 
     def set(self, key: str, value: str) -> Settings:
         """These settings with another value of one key.
@@ -154,4 +165,8 @@ KEYS: dict[str, tuple[str, Callable[[str], object]]] = {
     **{f"metrics.{f.name}": (f"metrics.{f.name}", boolean) for f in dataclasses.fields(MetricsSettings) if f.type == "bool"},
     "metrics.interval": ("metrics.interval", duration(least=100 * 10**6)),
     "metrics.output_file": ("metrics.output_file", str),
+    "engine.modern_ebpf.buf_size_preset": ("probe.buf_size_preset", whole_number(1, 10)),
+    "engine.modern_ebpf.cpus_for_each_buffer": ("probe.cpus_for_each_buffer", whole_number(0, 1 << 16)),
+    "engine.modern_ebpf.drop_failed_exit": ("probe.drop_failed_exit", boolean),
+    "falco_libs.snaplen": ("probe.snaplen", whole_number(0, 16383)),
 }

@@ -20,7 +20,9 @@ class Stats:
     lookups_refused: not looked up, as that took more than a tenth of the time; threads_purged: of threads_removed, those whose exits were
     not seen; containers_asked: for which runtimes were asked, containers_unknown: that none of them knows, containers_refused: for which
     there was no room; of documents: malformed, unrecognised (no event of their source) and too_large ones were left out, undated ones don't
-    tell when they happened, and have the time of their reading; last_time: ns since the epoch.
+    tell when they happened, and have the time of their reading; lost: live events that
+    the kernel side could not deliver; unread: those with parameters that it could not read, because the process's memory was not
+    there; last_time: ns since the epoch.
     """
 
     bytes: int = 0
@@ -60,6 +62,8 @@ class Stats:
     unrecognised: int = 0
     too_large: int = 0
     undated: int = 0
+    lost: int = 0
+    unread: int = 0
     last_time: int = 0
     alerts: dict[str, int] = field(default_factory=dict)
     """Alerts by rule."""

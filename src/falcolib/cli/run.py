@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import signal
 import time
@@ -18,7 +19,7 @@ from ..alert import Priority
 from ..cache import load_program
 from ..engine import MAX_WORKERS, Engine
 from ..errors import FalcolibError
-from ..settings import read_settings
+from ..settings import Settings, read_settings
 from ..sources import Source
 from ..stats import Stats
 from .selection import selected, selection_options
@@ -39,7 +40,7 @@ def default_rules() -> str:
               help="A rule file, or a folder of them (*.yaml, *.yml, by name). May be repeated: later files append to and override what "
                    "is in earlier ones. Default: our own rules.")
 @click.option("--capture", "captures", multiple=True, metavar="FILE.scap",
-              help="The capture to replay, plain or gzip; - for standard input.")
+              help="The capture to replay, plain or gzip; - for standard input. Without, the running machine is watched.")
 @click.option("--audit", "audits", multiple=True, metavar="FILE|URL",
               help="Kubernetes' audit events: a log or a folder of them to replay, plain or gzip, - for standard input; file:///PATH to "
                    "follow a log; http://[HOST]:PORT[/PATH] or https://... to take them from the API server's webhook. Default, where a "
@@ -61,7 +62,7 @@ def run_command(
     rules: tuple[str, ...], captures: tuple[str, ...], audits: tuple[str, ...], tls_cert: str | None, tls_key: str | None,
     tls_client_ca: str | None, enabled: tuple[str, ...], disabled: tuple[str, ...], options: tuple[str, ...], cache: bool, workers: int,
 ) -> None:
-    """Match events against rules and print alerts.
+    """Match events against rules and print alerts: of this machine, live, of a capture, of Kubernetes' audit events.
 
     Alerts go to stdout, everything else to stderr. SIGINT and SIGTERM end the run cleanly: what was found is printed, then the statistics,
     exit status 0. A damaged capture gives the alerts up to the damage, and exit status 1.
@@ -77,6 +78,10 @@ def run_command(
       -o json_include_message_property=false
       -o json_include_output_fields_property=true
       -o json_include_tags_property=true
+      -o engine.modern_ebpf.buf_size_preset=4         live: 1 to 10, ring buffers of 1 to 512 MiB; 4 is 8 MiB
+      -o engine.modern_ebpf.cpus_for_each_buffer=2    live: processors that share a ring buffer; 0: all
+      -o engine.modern_ebpf.drop_failed_exit=false    live: leave out calls that failed
+      -o falco_libs.snaplen=80                        live: bytes of what is read and written that events hold
 
     The environment's FALCO_HOSTNAME is the host name in alerts, TZ the time zone of their times, FALCOLIB_AUDIT_TOKEN the bearer token
     that the webhook's clients must have.
@@ -102,7 +107,7 @@ def run_command(
         if not count:
             log("Warning: no rule is enabled: nothing can be found")
         names = wanted(loaded.program, enabled, disabled)
-        sources = choose(loaded.program, names, captures, audits, no_live_source,
+        sources = choose(loaded.program, names, captures, audits, lambda: live_source(settings),
                          lambda where: audit_source(where, tls_cert, tls_key, tls_client_ca))
         replayed = ", ".join([*captures, *(where for where in audits if not is_live(where))])
         log(f"{count} rules from {', '.join(rules) or 'falcolib'}, ready after {time.monotonic() - started:.2f} s; "
@@ -129,9 +134,11 @@ def run_command(
         raise failure
 
 
-def no_live_source() -> Source:
-    """This machine can't be watched."""
-    raise click.UsageError("give a capture to replay: --capture FILE.scap")
+def live_source(settings: Settings) -> Source:
+    """This machine, as the settings have it."""
+    from ..sources.live import Live
+
+    return Live(**dataclasses.asdict(settings.probe), on_ready=lambda: log("Watching this machine; Ctrl-C ends it"))
 
 
 def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float) -> None:
@@ -151,6 +158,7 @@ def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float
         "malformed audit events": stats.malformed,
         "documents that are no audit events": stats.unrecognised,
         "audit events above the limit": stats.too_large,
+        "events lost by the kernel side": stats.lost,
     }
     if any(left_out.values()):
         log("Left out: " + ", ".join(f"{count} {what}" for what, count in left_out.items() if count))

@@ -89,6 +89,8 @@ class AlertWriter:
         with contextlib.suppress(OSError):
             while not done.wait(PERIOD):
                 position, total = source.position()
+                if not position and total is None:      # a live source has no end to get near to
+                    continue
                 bar.update(task, completed=position, total=total)
                 with console.capture() as drawn:
                     console.print(bar.get_renderable(), end="")

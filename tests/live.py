@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Help for tests that watch this machine: a run in a thread, and waiting for what it finds."""
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+import pytest
+
+import falcolib
+
+#: Seconds that a test waits for what must come: the machine may be busy with other work.
+PATIENCE = 60
+
+
+def reason_to_skip() -> str | None:
+    """Why the probe can't be loaded here; None if it can."""
+    from falcolib.sources.probe import check_kernel, object_path
+
+    try:
+        check_kernel()
+        object_path()
+    except falcolib.ProbeError as e:
+        return str(e)
+    return None
+
+
+WHY_NOT = reason_to_skip()
+needs_live = [pytest.mark.live, pytest.mark.skipif(WHY_NOT is not None, reason=f"no live capture here: {WHY_NOT}")]
+
+
+class Watch:
+    """A live run of rules, in a thread of its own, from `with` on until its end; alerts are in `alerts`."""
+
+    def __init__(self, rules: str | falcolib.RuleSet, matching: str = "all",
+                 engine: falcolib.Engine | None = None, **options: object) -> None:
+        text = rules if isinstance(rules, falcolib.RuleSet) else falcolib.RuleSet.parse(rules, name="test")
+        self.engine = engine or falcolib.Engine(text, matching=matching)            # type: ignore[arg-type]
+        self.live = falcolib.Live(**options)                                        # type: ignore[arg-type]
+        self.alerts: list[falcolib.Alert] = []
+        self.arrived: list[float] = []
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            for alert in self.engine.run(self.live):
+                self.arrived.append(time.time())
+                self.alerts.append(alert)
+        except BaseException as e:
+            self.failure = e
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        self.until(self.live.ready.is_set)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.engine.stop()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        if self.failure and value is None:
+            raise self.failure
+
+    def until(self, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+        """Waits for a condition."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self._thread.is_alive() or not self.failure, self.failure
+            assert time.monotonic() < end, f"it didn't come about within {seconds} s; alerts: {[str(a) for a in self.alerts[-20:]]}"
+            time.sleep(0.005)
+
+    def of(self, rule: str) -> list[falcolib.Alert]:
+        return [alert for alert in list(self.alerts) if alert.rule == rule]
+
+    def first(self, rule: str) -> falcolib.Alert:
+        """The first alert of a rule, waited for."""
+        self.until(lambda: self.of(rule))
+        return self.of(rule)[0]
+
+
+def in_child(action: Callable[[], object]) -> int:
+    """Does something in a child, and returns its number when it has ended. What it raises shows as status 1."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            action()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    return pid

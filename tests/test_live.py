@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running machine is watched: the probe is loaded into this kernel, and what processes do comes back as alerts."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import falcolib
+from live import Watch, in_child, needs_live
+
+pytestmark = needs_live
+
+SHOCK = """
+- rule: Write below binary dir
+  desc: d
+  condition: evt.type in (open, openat, openat2, creat) and evt.is_open_write=true and fd.name startswith /usr/bin/you_are_shock
+  output: "%evt.type file=%fd.name user=%user.name command=%proc.cmdline parent=%proc.pname grandparent=%proc.aname[2] exe=%proc.exepath"
+  priority: ERROR
+"""
+
+
+def test_touch_below_usr_bin_is_alerted_with_user_command_parent_and_grandparent():
+    path = Path("/usr/bin/you_are_shock")
+    with Watch(SHOCK) as watch:
+        try:
+            subprocess.run(["sh", "-c", f"touch {path}; true"], check=True)
+            alert = watch.first("Write below binary dir")
+        finally:
+            path.unlink(missing_ok=True)
+    fields = alert.fields
+    assert fields["proc.cmdline"] == f"touch {path}"
+    assert fields["user.name"] == "root"
+    assert fields["proc.pname"] == "sh"
+    assert fields["proc.aname[2]"] == Path(f"/proc/{os.getpid()}/comm").read_text().strip()
+    assert fields["proc.exepath"] == "/usr/bin/touch"
+    assert alert.time > 0
+
+
+RULE = """
+- rule: {name}
+  desc: d
+  condition: {condition}
+  output: "{output}"
+  priority: INFO
+"""
+
+
+def rule(name: str, condition: str, output: str) -> str:
+    return RULE.format(name=name, condition=condition, output=output)
+
+
+def test_parameters_of_an_execve(tmp_path):
+    script = tmp_path / "program"
+    script.write_text("#!/bin/sh\nexit 0\n")
+    script.chmod(0o700)
+    asked = ("proc.args", "proc.env[FL_TEST]", "proc.exepath", "proc.pid", "proc.ppid", "evt.arg.filename", "proc.is_exe_writable",
+             "proc.exe_ino", "thread.cap_effective", "proc.pgid", "proc.sid", "proc.vpid")
+    output = " ".join("%" + field for field in asked)
+    with Watch(rule("exec", f"evt.type = execve and evt.res = SUCCESS and evt.arg.filename = {script}", output)) as watch:
+        child = subprocess.Popen([script, "one", "two three"], env={"FL_TEST": "a value"})
+        child.wait()
+        fields = watch.first("exec").fields
+    assert fields["proc.args"].endswith("program one two three")            # of sh, which runs it
+    assert fields["proc.env[FL_TEST]"] == "a value"
+    assert (fields["proc.pid"], fields["proc.ppid"], fields["proc.vpid"]) == (child.pid, os.getpid(), child.pid)
+    assert fields["evt.arg.filename"] == str(script)
+    assert os.path.realpath("/bin/sh") == fields["proc.exepath"]
+    assert fields["proc.exe_ino"] == os.stat("/bin/sh").st_ino
+    assert fields["proc.is_exe_writable"] is True                           # root may
+    assert "CAP_SYS_ADMIN" in fields["thread.cap_effective"]
+    assert (fields["proc.pgid"], fields["proc.sid"]) == (os.getpgrp(), os.getsid(0))
+
+
+def test_a_failed_execve_tells_what_was_asked_for():
+    def attempt() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.execve("/nowhere/to-be-found", ["zero", "one", "two"], {})
+
+    failed = rule("failed", "evt.type = execve and evt.res = ENOENT and evt.arg.filename = /nowhere/to-be-found", "%evt.arg.args")
+    with Watch(failed) as watch:
+        in_child(attempt)
+        assert watch.first("failed").fields["evt.arg.args"] == "one.two."
+
+
+def test_both_ends_of_a_tcp_connection():
+    with socket.create_server(("127.0.0.1", 0)) as server, Watch(
+        rule("out", f"evt.type = connect and evt.rawres >= 0 and fd.sport = {server.getsockname()[1]}", "%fd.name %fd.l4proto")
+        + rule("in", f"evt.type in (accept, accept4) and evt.rawres >= 0 and fd.sport = {server.getsockname()[1]}", "%fd.name")
+    ) as watch:
+        with socket.create_connection(server.getsockname()) as client:
+            peer, _ = server.accept()
+            mine = "{}:{}".format(*client.getsockname())
+            peer.close()
+        theirs = f"127.0.0.1:{server.getsockname()[1]}"
+        assert watch.first("out").fields["fd.name"] == f"{mine}->{theirs}"
+        assert watch.first("in").fields["fd.name"] == f"{mine}->{theirs}"
+        assert watch.first("out").fields["fd.l4proto"] == "tcp"
+
+
+def test_threads_and_their_end():
+    with Watch(rule("gone", f"evt.type = procexit and proc.pid = {os.getpid()}", "%thread.tid")) as watch:
+        tids = []
+        thread = threading.Thread(target=lambda: tids.append(threading.get_native_id()))
+        thread.start()
+        thread.join()
+        watch.until(lambda: tids[0] in [a.fields["thread.tid"] for a in watch.of("gone")])
+
+
+def test_the_probe_leaves_the_kernel_with_the_run():
+    with Watch(SHOCK) as watch:
+        assert watch.live.ready.is_set()
+    assert not watch.live.ready.is_set()
+    # and the source can be read again
+    watch = Watch(SHOCK, engine=watch.engine)
+    with watch:
+        pass
+
+
+def test_two_monitors_at_once(tmp_path):
+    path = tmp_path / "seen by both"
+    seen = rule("seen", f"evt.type in (open, openat, creat) and fd.name = '{path}'", "%fd.name")
+    with Watch(seen) as one, Watch(seen) as other:
+        path.write_text("x")
+        assert one.first("seen").fields["fd.name"] == other.first("seen").fields["fd.name"] == str(path)
+
+
+def test_the_command_watches_and_ends_cleanly(tmp_path):
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(rule("seen", f"evt.type in (open, openat, creat) and fd.name = '{tmp_path}/here'", "found %fd.name"))
+    command = [sys.executable, "-m", "falcolib", "run", "-r", rules]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stderr
+    assert run.stdout
+    try:
+        said = ""
+        while "Watching this machine" not in said:
+            line = run.stderr.readline()
+            assert line, said
+            said += line
+        (tmp_path / "here").write_text("x")
+        assert f"found {tmp_path}/here" in run.stdout.readline()
+    finally:
+        run.terminate()
+    _, rest = run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert "Events detected: " in rest
+
+
+def test_values_out_of_range_are_refused():
+    for wrong in ({"buf_size_preset": 0}, {"buf_size_preset": 11}, {"cpus_for_each_buffer": -1}, {"snaplen": 1 << 20}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            falcolib.Live(**wrong)
