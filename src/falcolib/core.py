@@ -68,6 +68,7 @@ class Core:
         self._reads: str | None = None      # whose documents are read; None: a capture
         self._rings: Any = None
         self.amid = False          # matches of the last event are still to come
+        self._flushed = 0.0         # when a recording was last flushed: s of the monotonic clock
         self.serial = 0             # of the current event: one that holds another is stale
         # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
         name = ffi.new("char[]", os.fsencode(os.environ.get("FALCO_HOSTNAME", "")))
@@ -160,6 +161,8 @@ class Core:
         """True: the batch is full, and there may be more."""
         code = self._call(lib.fl_engine_run, self.error)
         self.amid = code == 2
+        if code == 0 and self._callback.sink is not None and clock.monotonic() - self._flushed > 1.0:
+            self.flush_record()         # what happens now is on disk soon
         return code > 0
 
     def share(self, number: int, of: int) -> None:
@@ -221,10 +224,12 @@ class Core:
         """
         options = ffi.new("fl_record_options *", {"selected": selected, "events": events, "bytes": size, "ns": time})
         self._callback.sink = sink
+        self._flushed = clock.monotonic()
         self._call(lib.fl_engine_record, options, lib.falcolib_write, self.error)
 
     def flush_record(self, *, finish: bool = False) -> None:
         """Gives the sink what is collected; with ``finish`` no more will come."""
+        self._flushed = clock.monotonic()
         self._call(lib.fl_engine_record_flush, finish, self.error)
 
     def end_record(self) -> tuple[int, int, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``falcolib record``: a .scap file of a capture, whole or filtered."""
+"""``falcolib record``: a .scap file of this machine's system calls or of a capture, whole or filtered."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from ..engine import Engine
 from ..errors import FalcolibError
 from ..recording import CaptureWriter, Recorded, compile_filter
 from ..rules import RuleSet
+from ..settings import read_settings
 from ..sources import Capture
-from .run import stop_on_signals
+from .run import live_source, stop_on_signals
 from .terminal import AlertWriter, log
 
 _BYTES = {"": 1.0, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -38,7 +39,9 @@ def _amount(units: dict[str, float], example: str) -> Callable[[click.Context, c
 
 @click.command("record", short_help="Write a .scap file.")
 @click.argument("out", metavar="OUT.scap")
-@click.option("--capture", "capture", required=True, metavar="IN.scap", help="The capture to read, plain or gzip; - for standard input.")
+@click.option("--capture", "capture", metavar="IN.scap",
+              help="The capture to read, plain or gzip; - for standard input. Default: this machine, live, until Ctrl-C or a limit.")
+@click.option("-o", "options", multiple=True, metavar="KEY=VALUE", help="A setting of falco.yaml for live capture, as for falcolib run.")
 @click.option("--filter", "condition", metavar="CONDITION",
               help="Keep the events that meet a condition, written as in rules; and, hidden, those that change the state.")
 @click.option("-r", "rules", multiple=True, metavar="FILE|DIR", help="Rule files whose macros and lists the filter may use.")
@@ -51,14 +54,17 @@ def _amount(units: dict[str, float], example: str) -> Callable[[click.Context, c
               help="End after this time, as the events tell it: 30s, 10m, 2h.")
 @click.option("--files", type=click.IntRange(min=1), metavar="N",
               help="At a limit go on in the next file: OUT.0001.scap, OUT.0002.scap, …; the newest N stay.")
-def record_command(out: str, capture: str, condition: str | None, rules: tuple[str, ...], overwrite: bool, compress: bool,
-                   events: int | None, size: int, ns: int, files: int | None) -> None:
-    """Write the events of a capture to OUT.scap (- for standard output), in the newest version of the format.
+def record_command(
+    out: str, capture: str | None, options: tuple[str, ...], condition: str | None, rules: tuple[str, ...], overwrite: bool,
+    compress: bool, events: int | None, size: int, ns: int, files: int | None,
+) -> None:
+    """Write the system calls of this machine, or the events of a capture, to OUT.scap (- for standard output).
 
     Each file begins with the processes, descriptors, users and interfaces as they were at its first event. SIGINT and SIGTERM end the
     recording cleanly: what was written can be read. A damaged capture is written up to the damage, and the exit status is 1.
 
     \b
+    falcolib record now.scap.gz --time 10m
     falcolib record new.scap.gz --capture old.scap
     falcolib record shells.scap --capture all.scap --filter "proc.name in (bash, sh)"
     falcolib record part.scap --capture all.scap --size 100M --files 10
@@ -69,10 +75,14 @@ def record_command(out: str, capture: str, condition: str | None, rules: tuple[s
         raise click.UsageError("-r: the rule files' macros and lists are for --filter")
     if out == "-" and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError("a capture isn't written to a terminal: name a file, or pipe it")
+    try:
+        settings = read_settings(options)
+    except ValueError as e:
+        raise click.UsageError(str(e)) from None
     started = time.monotonic()
     with stop_on_signals() as stopper:
         program = None if condition is None else compile_filter(condition, RuleSet.load(*rules) if rules else None)
-        source = Capture(capture)
+        source = live_source(settings) if capture is None else Capture(capture)
         writer = CaptureWriter(out, overwrite=overwrite, compress=compress or None, max_events=events or 0, max_bytes=size,
                                max_time=ns, files=files or 0)
         engine = Engine(program)
@@ -91,13 +101,15 @@ def record_command(out: str, capture: str, condition: str | None, rules: tuple[s
             except (FalcolibError, OSError) as e:
                 failure = e
         if not isinstance(failure, OSError):
-            _report(writer.recorded, out, time.monotonic() - started)
+            _report(writer.recorded, out, time.monotonic() - started, engine.stats().lost)
     if failure:
         raise failure
 
 
-def _report(recorded: Recorded, out: str, seconds: float) -> None:
+def _report(recorded: Recorded, out: str, seconds: float, lost: int) -> None:
     files = ", ".join(recorded.files) or ("standard output" if out == "-" else out)
     log(f"Events written: {recorded.events} ({recorded.bytes} bytes in {seconds:.2f} s) to {files}")
+    if lost:
+        log(f"Events lost by the kernel side: {lost}; larger buffers: -o engine.modern_ebpf.buf_size_preset=6")
     if recorded.state or recorded.left_out:
         log(f"Events left out: {recorded.left_out}; kept for the state alone: {recorded.state}")

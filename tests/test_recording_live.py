@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The running machine, recorded: replayed, the file gives the alerts and the fields that were seen live."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import falcolib
+from falcolib import Capture, Engine, RuleSet
+from live import PATIENCE, Watch, needs_live
+
+pytestmark = needs_live
+
+#: What the state knows of processes, descriptors and users. (evt.hostname is the host's that prints it: a replay has none.)
+FIELDS = [
+    "evt.num", "evt.type", "evt.time", "evt.args", "evt.cpu", "proc.name", "proc.pid", "proc.cmdline", "proc.exepath", "proc.cwd",
+    "proc.pname", "proc.aname[2]", "proc.sid", "proc.vpid", "proc.tty", "proc.env[FL_MARK]", "proc.is_exe_writable", "proc.exe_ino",
+    "thread.tid", "thread.cap_effective", "thread.cgroups", "user.name", "user.loginuid", "group.name", "fd.num", "fd.name", "fd.type",
+    "fd.ino", "fd.cip", "fd.sip", "fd.cport", "fd.sport", "fd.l4proto", "container.id", "evt.is_open_write", "evt.failed",
+]
+
+
+class Recording(Watch):
+    """A live run that is recorded."""
+
+    def __init__(self, rules: RuleSet, path: pathlib.Path) -> None:
+        super().__init__(rules)
+        self.writer = falcolib.CaptureWriter(path)
+
+    def _run(self) -> None:
+        try:
+            for alert in self.engine.record(self.live, self.writer):
+                self.alerts.append(alert)
+        except BaseException as e:
+            self.failure = e
+
+
+def rules(condition: str) -> RuleSet:
+    row = {"rule": "seen", "desc": "d", "condition": condition, "output": " ".join(f"%{f}" for f in FIELDS), "priority": "INFO"}
+    return RuleSet.parse(json.dumps([{**row, "warn_evttypes": False}]))
+
+
+def some_activity(folder: pathlib.Path, mark: str) -> None:
+    """Files, pipes, sockets, children; the last of it touches a file that is named after the mark."""
+    script = f"cd {folder}; echo x > a; cat a | tr x y > b; mv b c; (exec 5< c; read line <&5); rm -f c; touch {mark}"
+    subprocess.run(["sh", "-c", script], check=True, env={**os.environ, "FL_MARK": mark})
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        other, _ = server.accept()
+        client.sendall(b"ping")
+        other.recv(4)
+        other.close()
+
+
+def test_alerts_and_fields_are_those_that_were_seen_live(tmp_path: pathlib.Path) -> None:
+    seen = rules(f"proc.env[FL_MARK] = mark-of-this-test or proc.pid = {os.getpid()} or proc.ppid = {os.getpid()}")
+    path = tmp_path / "live.scap"
+    with Recording(seen, path) as watch:
+        some_activity(tmp_path, "mark-of-this-test")
+        watch.until(lambda: any("mark-of-this-test" in str(a.fields["fd.name"]) for a in list(watch.alerts)))
+    lived = watch.alerts
+    replayed = list(Engine(seen, matching="all").run(Capture(path)))
+    assert len(lived) > 50
+    assert watch.writer.recorded.events >= len(lived)
+    assert [a.id for a in replayed] == [a.id for a in lived]
+    different = [(w.event.type, k, w.fields[k], g.fields[k]) for w, g in zip(lived, replayed, strict=True) for k in FIELDS
+                 if w.fields[k] != g.fields[k]]
+    assert not different, different[:20]
+    assert [a.json() for a in replayed] == [a.json() for a in lived]
+
+
+def test_the_command_records_this_machine_until_it_is_interrupted(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "now.scap.gz"
+    argv = [sys.executable, "-m", "falcolib", "record", str(out), "--filter", "evt.type in (execve, execveat)"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert "Watching" in run.stderr.readline()
+        subprocess.run(["true", "of-this-test"], check=True)
+        end = time.monotonic() + PATIENCE
+        while not out.exists() or out.stat().st_size < 1000:         # the tables, and what came since, are flushed
+            assert time.monotonic() < end
+            subprocess.run(["true"], check=True)
+        os.kill(run.pid, signal.SIGINT)
+        assert run.wait(PATIENCE) == 0
+        assert "Events written" in run.stderr.read()
+    events = [(e.type, e["proc.args"], e["proc.pid"]) for e in Engine().events(Capture(out))]
+    assert ("execve", "of-this-test") in [(kind, args) for kind, args, _ in events]
+    assert {kind for kind, _, _ in events} <= {"execve", "execveat"}
+
+
+def test_a_limit_ends_a_live_recording(tmp_path: pathlib.Path) -> None:
+    writer = falcolib.CaptureWriter(tmp_path / "n.scap", max_events=200)
+    for _ in Engine().record(falcolib.Live(), writer):
+        pass
+    assert writer.recorded.events == 200
+    assert len(list(Engine().events(Capture(tmp_path / "n.scap")))) <= 200
