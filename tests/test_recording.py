@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings: what is written is read back as the same events with the same fields."""
 
+import contextlib
 import errno
 import gzip
 import io
@@ -8,6 +9,7 @@ import json
 import os
 import pathlib
 import pickle
+import random
 import signal
 import struct
 import subprocess
@@ -337,3 +339,26 @@ def test_an_interrupted_recording_can_be_read(attack1: pathlib.Path, tmp_path: p
     part = records(Capture(out))
     assert part
     assert part == records(Capture(attack1))[: len(part)]
+
+
+# ---- hostile captures --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_a_damaged_capture_still_gives_is_written_and_read_back(seed: int, attack1: pathlib.Path) -> None:
+    """Bytes are changed here and there, within blocks: whatever is read of that is what the recording holds."""
+    chance = random.Random(seed)
+    data = bytearray(gzip.decompress(attack1.read_bytes())[:150_000])
+    for _ in range(seed + 1):
+        at = chance.randrange(16, len(data))
+        data[at] ^= 1 << chance.randrange(8)
+    read: list[tuple[object, ...]] = []
+    with contextlib.suppress(falcolib.CaptureError):
+        for e in Engine().events(Capture(io.BytesIO(bytes(data)))):
+            read.append((e.num, e.time, e.tid, e.cpu, e.type, e._record, e["proc.name"], e["fd.name"], e["proc.pname"]))
+    out = io.BytesIO()
+    with contextlib.suppress(falcolib.CaptureError):
+        Capture(io.BytesIO(bytes(data))).write(out)
+    written = [(e.num, e.time, e.tid, e.cpu, e.type, e._record, e["proc.name"], e["fd.name"], e["proc.pname"])
+               for e in Engine().events(Capture(io.BytesIO(out.getvalue())))] if out.getvalue() else []
+    assert written == read
