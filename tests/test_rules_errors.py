@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a mistake looks like: file, line and column; the line with a caret; the way to it; the nearest valid name."""
 
+import json
 import textwrap
 
 import pytest
@@ -128,3 +129,28 @@ def test_the_result_is_what_validation_would_say() -> None:
     assert error["code"] == e.value.code == "LOAD_ERR_COMPILE_CONDITION"
     assert [(x["item_type"], x["item_name"]) for x in error["context"]["locations"]] == [
         ("rules content", ""), ("macro", "m"), ("macro condition", ""), ("condition expression", "")]
+
+
+@pytest.mark.parametrize(("change", "hint"), [
+    ({"condition": "proc.name contians a"}, "contains"), ({"condition": "evt.type = open AND fd.num = 1"}, "and"),
+    ({"condition": "tolowr(proc.name) = a"}, "tolower"), ({"priority": "warnning"}, "Warning"),
+    ({"exceptions": [{"name": "e", "fields": ["proc.nam"], "values": [["a"]]}]}, "proc.name"),
+    ({"exceptions": [{"name": "e", "fields": ["proc.name"], "comps": ["startwith"], "values": [["a"]]}]}, "startswith"),
+    ({"override": {"conditon": "append"}}, "condition"), ({"override": {"priorty": "replace"}}, "priority"),
+    ({"output": "%proc.nmae"}, "proc.name"), ({"condition": "evt.type = opne"}, "open"),
+], ids=str)  # fmt: skip
+def test_mistyped_names_are_guessed(change: dict[str, object], hint: str) -> None:
+    rule = {"rule": "r", "desc": "d", "condition": "evt.type = open", "output": "o", "priority": "INFO"} | change
+    with pytest.raises(RuleError) as caught:
+        RuleSet.parse(json.dumps([rule]))
+    assert str(caught.value).endswith(f"\ndid you mean {hint}?")
+
+
+@pytest.mark.parametrize(("item", "hint"), [
+    ({"rule": "r", "desc": "d", "condition": "evt.type = open", "output": "o", "priority": "INFO", "tagz": []}, "tags"),
+    ({"rule": "r", "desc": "d", "condition": "evt.type = open", "output": "o", "priority": "INFO", "source": "syscal"}, "syscall"),
+    ({"marco": "m", "condition": "evt.type = open"}, "macro"),
+], ids=str)  # fmt: skip
+def test_warnings_guess_too(item: dict[str, object], hint: str) -> None:
+    (warning,) = RuleSet.parse(json.dumps([item])).warnings
+    assert str(warning).endswith(f"\ndid you mean {hint}?")

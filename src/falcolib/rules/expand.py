@@ -16,7 +16,7 @@ from typing import TypeAlias
 from ..errors import Location
 from ..schema import nearest
 from .ast import Condition, MacroName, Not, Test
-from .grammar import GrammarError, locate, parse
+from .grammar import GrammarError, locate, nearest_word, parse
 from .merge import Entry, ExceptionInfo, ListInfo, MacroInfo, RuleInfo, Text, is_list_operator
 from .report import Context, Mistake
 
@@ -292,7 +292,8 @@ class Clause:
         except GrammarError as e:
             there = context.expression(self.expansion.text, locate(self.expansion.text, e.index))
             via = self.expansion.list_at(e.index)
-            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, there, self.place(e.index), via=via) from None
+            hint = nearest_word(self.expansion.text, e)
+            raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, there, self.place(e.index), hint, via) from None
 
     def place(self, index: int) -> Location:
         """The place in a rule file of an index into the expanded text."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Location
+from ..schema import nearest
 from .ast import And, Condition, FieldName, ListLiteral, Literal, MacroName, Not, Operand, Or, Test, TransformCall
 
 #: Falco's limits: nested parentheses of a condition; calls of transformers inside each other.
@@ -46,6 +47,8 @@ _blank = re.compile(BLANK)
 _not = re.compile(rf"not[{SPACE}]+")
 _identifier = re.compile(IDENTIFIER)
 _item = re.compile(_ITEM)
+_word = re.compile(r"[a-zA-Z]{1,32}")
+_word_before = re.compile(r"([a-zA-Z0-9]{1,32})\Z")
 _common = re.compile(
     rf"({FIELD})(?:\[({ARGUMENT})\])?{BLANK}"
     rf"(?:(exists)|(<=|<|>=|>){BLANK}({NUMBER})"
@@ -96,6 +99,21 @@ def unquote(text: str, index: int = 0) -> str:
 def label(text: str) -> str:
     """How Falco names the text of a condition in positions."""
     return f'"{text}"' if len(text) <= 20 else f'"{text[:17]}..."'
+
+
+def nearest_word(text: str, error: GrammarError) -> str | None:
+    """The operator, transformer or connective that was meant where a text can't be read; None if nothing is like it."""
+    m = _word.match(text, error.index)
+    word = m[0] if m else ""
+    if "a valid check operator" in error.message:
+        return nearest(word.lower(), (*(op for op in OPERATORS if op.isalpha()), *MODIFIER_WORDS)) if word else None
+    if error.message.startswith("unexpected token after"):
+        if word.lower() in ("and", "or"):
+            return word.lower()
+        before = _word_before.search(text, 0, error.index)
+        if text.startswith("(", error.index) and before:
+            return nearest(before[1].lower(), (*TRANSFORMERS, "val"))
+    return None
 
 
 class _Places:

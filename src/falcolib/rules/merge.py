@@ -272,7 +272,8 @@ class _Item:
         node = self.scalar(self.item, "priority", context)
         value = _PRIORITY.get(node.text.lower())
         if value is None:
-            raise Mistake("LOAD_ERR_YAML_VALIDATE", "Invalid priority", self.at("rule priority", "", node, context))
+            raise Mistake("LOAD_ERR_YAML_VALIDATE", "Invalid priority", self.at("rule priority", "", node, context),
+                          hint=schema.nearest(node.text.capitalize(), PRIORITIES))
         return value
 
     def overrides(self, context: Context, append: Iterable[str], replace: Iterable[str]) -> tuple[set[str], set[str]]:
@@ -292,11 +293,12 @@ class _Item:
             if operation.text == "append":
                 if name not in append:
                     raise Mistake("LOAD_ERR_YAML_VALIDATE", f"Key '{name}' cannot be appended to, use 'replace' instead",
-                                  self.at("overrides", name, key, here))
+                                  self.at("overrides", name, key, here), hint=schema.nearest(name, append))
                 appended.add(name)
             elif operation.text == "replace":
                 if name not in replace:
-                    raise Mistake("LOAD_ERR_YAML_VALIDATE", f"Key '{name}' cannot be replaced", self.at("overrides", name, key, here))
+                    raise Mistake("LOAD_ERR_YAML_VALIDATE", f"Key '{name}' cannot be replaced", self.at("overrides", name, key, here),
+                                  hint=schema.nearest(name, replace))
                 replaced.add(name)
             else:
                 allowed = " ".join(["append"] * (name in append) + ["replace"] * (name in replace))
@@ -326,9 +328,11 @@ class _Item:
                 for key, _ in self.item.pairs:
                     if key.kind == "scalar" and key.text not in KEYS[kind]:
                         message = f"Unknown key '{key.text}' in {kind} definition"
-                        self.result.warn("LOAD_UNKNOWN_KEY", message, context, at=self.source.place(key))
+                        near = schema.nearest(key.text, KEYS[kind])
+                        self.result.warn("LOAD_UNKNOWN_KEY", message, context, at=self.source.place(key), hint=near)
                 return
-        self.result.warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", self.at("rules content item", "", self.item, self.root))
+        near = next((n for key, _ in self.item.pairs if key.kind == "scalar" and (n := schema.nearest(key.text, readers))), None)
+        self.result.warn("LOAD_UNKNOWN_ITEM", "Unknown top level item", self.at("rules content item", "", self.item, self.root), hint=near)
 
     def engine_version(self) -> Context:
         context = self.at("required_engine_version", "", self.item, self.root)
@@ -494,7 +498,8 @@ class _Item:
             raise Mistake("LOAD_ERR_VALIDATE", "Rule has been re-defined with a different source", context)
         if info.source not in schema.sources():
             info.unknown_source = True
-            self.result.warn("LOAD_UNKNOWN_SOURCE", f"Unknown source {info.source}, skipping", context)
+            self.result.warn("LOAD_UNKNOWN_SOURCE", f"Unknown source {info.source}, skipping", context,
+                             hint=schema.nearest(info.source, schema.sources()))
         for exception in info.exceptions:
             if not exception.fields.given:
                 raise Mistake("LOAD_ERR_VALIDATE", "Rule exception item must have fields property with a list of fields", exception.context)
@@ -641,7 +646,8 @@ def _complete(exception: ExceptionInfo, source: str | None) -> None:
         comps = Entry("", tuple(Entry(c.text.strip(), c.items) for c in comps.items))
         for comp in comps.items or ():
             if not _is_operator(comp.text):
-                raise Mistake("LOAD_ERR_VALIDATE", f"'{comp.text}' is not a supported comparison operator", context)
+                raise Mistake("LOAD_ERR_VALIDATE", f"'{comp.text}' is not a supported comparison operator", context,
+                              hint=schema.nearest(comp.text, grammar.OPERATORS))
         names = [f.text for f in fields.items]
     else:
         if not comps.given:
@@ -656,5 +662,5 @@ def _complete(exception: ExceptionInfo, source: str | None) -> None:
     if source is not None:
         for name in names:
             if not field_exists(name, source):
-                raise Mistake("LOAD_ERR_VALIDATE", f"'{name}' is not a supported filter field", context)
+                raise Mistake("LOAD_ERR_VALIDATE", f"'{name}' is not a supported filter field", context, hint=schema.nearest_field(name))
     exception.comps = comps

@@ -60,7 +60,7 @@ def parse_output(text: str, source: str = "syscall") -> Output:
         slot, end = _token(text, m.end() if m else start, source)
         if isinstance(slot, FieldSlot):
             slot = FieldSlot(slot.info, slot.info.printed(slot.argument))
-        found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) if m else None))
+        found.append(OutputToken(slot, text[m.end() if m else start:end], int(m[0]) or None if m else None))
         index = end
     if index < len(text):
         found.append(text[index:])

@@ -193,8 +193,8 @@ class Result:
     warnings: list[Problem] = field(default_factory=list)
 
     def warn(self, code: str, message: str, context: Context, *, deprecated_field: str | None = None, at: Location | None = None,
-             via: tuple[str, ...] = ()) -> None:
-        self.warnings.append(Problem(code, _cut(message), context, deprecated_field, at, None, via))
+             hint: str | None = None, via: tuple[str, ...] = ()) -> None:
+        self.warnings.append(Problem(code, _cut(message), context, deprecated_field, at, hint, via))
 
     def as_dict(self) -> dict[str, object]:
         return {
