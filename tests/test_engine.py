@@ -252,8 +252,8 @@ class TestOneRunAtATime:
         for alert in engine.run([Slow(attack1), Slow(attack1)]):
             left[alert.rule == "other"] += 1
             engine.replace(other)
-        assert left[0] < 20
-        assert left[1] > 2 * 9000
+        assert left[0] < 60         # of 110: each source is 16 alerts ahead at most, and in the middle of a piece
+        assert left[1] > 9000       # of some 20,000 events
 
     def test_rules_can_be_replaced_and_statistics_read_from_another_thread(self, rules: RuleSet, attack1: object) -> None:
         engine = Engine(rules)
@@ -280,6 +280,8 @@ class TestOneRunAtATime:
 
 class Slow(falcolib.Source):
     """A source of the user's, in small pieces: what derives from Source needs only chunks()."""
+
+    waits = False
 
     def __init__(self, path: object) -> None:
         self.data = gzip.decompress(path.read_bytes())      # type: ignore[attr-defined]

@@ -216,6 +216,11 @@ class Core:
         """Tells what is known of a container, in the JSON of a capture's container events. Between two pushes."""
         self._call(lib.fl_engine_container, json, len(json))
 
+    def last_time(self) -> int:
+        """Of the last event: ns since the epoch. May be called beside other calls."""
+        with self._renewing:
+            return int(lib.fl_engine_get_stats(self.handle).last_ts)
+
     # ---- recording ----
 
     def record(self, sink: Sink, *, selected: bool, events: int = 0, size: int = 0, time: int = 0) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import heapq
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from .alert import Alert, AlertFormat
@@ -19,6 +19,7 @@ from .errors import FalcolibError
 from .event import Event
 from .sources import Source
 from .stats import Stats
+from .together import OnError, Together, log_error
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Engine:
         self._run_number = 0
         self._reading: list[Source] = []
         self._alerts: dict[str, int] = {}
+        self._counting = threading.Lock()
         self._given = 0                     # events given as dicts
         self._past = Stats()                # of cores that are gone
         self.replace(compile_rules(()) if rules is None else rules)
@@ -107,18 +109,31 @@ class Engine:
         self._program = program
         self._rules = None if isinstance(rules, Program) else rules      # their text, for explain()
 
-    def run(self, events: Events) -> Iterator[Alert]:
+    def run(self, events: Events, *, on_error: OnError = log_error) -> Iterator[Alert]:
         """The alerts on a source of events, or on events given as dicts of fields, in order.
 
-        With several sources, in a list, each has a state of its own, and the alerts are in order of time. The run is done while
-        its alerts are asked for. A later run ends an earlier one: it gives the alerts that it had found and then raises RuntimeError.
+        With several sources, in a list, each has a state and a thread of its own, and the alerts are in order of event time. Files that
+        are replayed are waited for, so that their order is exact; for a source that may be silent an alert waits 50 ms at most. A source
+        that fails ends, and the others go on: ``on_error(source, exception)`` is told at once (by default the log ``falcolib``), and when
+        all have ended the exception is raised.
+
+        The run is done while its alerts are asked for. A later run ends an earlier one: it gives the alerts that it had found and then
+        raises RuntimeError.
 
         Raises CaptureError, after the alerts up to there, if a capture is damaged, OSError if it can't be read; of a dict event: ValueError
         if it has no ``evt.type``, or none that exists, KeyError for what is no field, TypeError for a value that isn't of the field's type.
         """
         self._stopping = False              # now and not at the first alert that is asked for: a stop() in between counts
         sources = _sources(events)
-        return self._run_dicts(events) if sources is None else self._run_sources(sources)   # type: ignore[arg-type]
+        return self._run_dicts(events) if sources is None else self._run_sources(sources, on_error)     # type: ignore[arg-type]
+
+    def stream(self, events: Events, *, on_error: OnError = log_error) -> AsyncIterator[Alert]:
+        """As run(), for ``async for`` in asyncio: the event loop goes on while the run waits for events, and the run waits while its alerts
+        aren't asked for. When the task is cancelled or the iterator closed (``aclose()``), the run ends and its sources are closed.
+        """
+        from .stream import stream  # asyncio takes its time to import
+
+        return stream(self.run(events, on_error=on_error), self.stop)    # type: ignore[arg-type]
 
     def events(self, source: Source, *, start: int = 0) -> Iterator[Event]:
         """The events of a source, without rules; from the number ``start`` on. Each is current until the next is asked for.
@@ -221,7 +236,7 @@ class Engine:
         finally:
             core.serial += 1
 
-    def _run_sources(self, sources: list[Source]) -> Iterator[Alert]:
+    def _run_sources(self, sources: list[Source], on_error: OnError) -> Iterator[Alert]:
         run = self._begin()
         if len(sources) == 1:
             with self._sharing(self._cores[0], sources[0]) as core:
@@ -229,9 +244,9 @@ class Engine:
             return
         others = [Core(self._matching, *self._limits) for _ in sources[1:]]
         self._cores += others
+        parts = list(zip(self._cores, sources, strict=True))
         try:
-            runs = [self._run_source(run, core, source) for core, source in zip([self._cores[0], *others], sources, strict=True)]
-            yield from heapq.merge(*runs, key=lambda alert: alert.time)
+            yield from Together(parts, functools.partial(self._run_source, run), functools.partial(self._go_on, run), on_error).run()
         finally:
             self._cores = self._cores[:1]
             self._past = functools.reduce(Stats.plus, (core.stats() for core in others), self._past)
@@ -316,7 +331,8 @@ class Engine:
         program = core.program
         for match in core.take():
             alert = Alert(program, match, self._format)
-            self._alerts[alert.rule] = self._alerts.get(alert.rule, 0) + 1
+            with self._counting:
+                self._alerts[alert.rule] = self._alerts.get(alert.rule, 0) + 1
             yield alert
 
     @contextlib.contextmanager

@@ -19,6 +19,7 @@ class Source(Protocol):
     it reads on the core, and each of its chunks, which may be empty, lets the core read from there. Without it, a capture begins.
 
     A source of what happens now has ``live = True``: runtimes are asked for what its events don't tell of containers.
+    One that is never silent for long, such as a file, may tell so by ``waits = False``: then alerts of several are exactly in order.
     """
 
     @property

@@ -105,6 +105,16 @@ class Capture:
 
         return record(self, target, **options)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it may have to wait for its next bytes, as at a pipe; a regular file, or one in memory, doesn't."""
+        if isinstance(self._file, io.BytesIO):
+            return False
+        try:
+            return self._total is None and not stat.S_ISREG(os.fstat(self._file.fileno() if self._file else 0).st_mode)   # type: ignore[attr-defined]
+        except (AttributeError, OSError, ValueError):
+            return True
+
     def chunks(self) -> Iterator[bytes]:
         """The uncompressed bytes, in pieces of up to 256 KiB.
 
