@@ -46,7 +46,7 @@ def test_the_event_loop_goes_on_while_a_source_waits(rules: RuleSet) -> None:
         return found
 
     assert asyncio.run(main()) == ["p0", "p1", "p2"]
-    assert not threads()
+    wait_until(lambda: not threads())
 
 
 def test_cancelling_ends_the_run_and_closes_the_sources(rules: RuleSet) -> None:

@@ -99,6 +99,11 @@ class Engine:
         """The compiled rules in use."""
         return self._program
 
+    @property
+    def format(self) -> AlertFormat:
+        """How its alerts are printed."""
+        return self._format
+
     def replace(self, rules: RuleSet | Program) -> None:
         """Puts other rules into force: a run goes on with them soon, at the latest with the next piece of its source. The state survives.
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "events": ("catalogue", "events_command"),
     "fields": ("catalogue", "fields_command"),
     "audit2rbac": ("audit2rbac", "audit2rbac_command"),
+    "doctor": ("doctor", "doctor_command"),
     "k8s-config": ("k8s_config", "k8s_config_command"),
 }
 

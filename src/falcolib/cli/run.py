@@ -9,7 +9,7 @@ import gc
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -82,6 +82,8 @@ def run_command(
       -o engine.modern_ebpf.cpus_for_each_buffer=2    live: processors that share a ring buffer; 0: all
       -o engine.modern_ebpf.drop_failed_exit=false    live: leave out calls that failed
       -o falco_libs.snaplen=80                        live: bytes of what is read and written that events hold
+      -o metrics.enabled=false    numbers of the run, every metrics.interval=1h and at the end: as JSON lines with
+                                  -o metrics.output_file=FILE, among the alerts with -o metrics.output_rule=true
 
     The environment's FALCO_HOSTNAME is the host name in alerts, TZ the time zone of their times, FALCOLIB_AUDIT_TOKEN the bearer token
     that the webhook's clients must have.
@@ -114,9 +116,9 @@ def run_command(
             + (f"replaying {replayed}" if replayed else "Ctrl-C ends it"))
         severities: Counter[Priority] = Counter()
         failure: FalcolibError | OSError | None = None
-        alerts = engine.run(sources[0] if len(sources) == 1 else sources)
+        alerts = engine.run(sources[0] if len(sources) == 1 else sources, on_error=tell)
         stopper.attach(engine)
-        with writer.progress(sources[0]):
+        with writer.progress(sources[0]), measured(engine, settings, sources, rules, writer):
             try:
                 for alert in alerts:
                     severities[alert.priority] += 1
@@ -139,6 +141,27 @@ def live_source(settings: Settings) -> Source:
     from ..sources.live import Live
 
     return Live(**dataclasses.asdict(settings.probe), on_ready=lambda: log("Watching this machine; Ctrl-C ends it"))
+
+
+def tell(source: Source, error: Exception) -> None:
+    """A source has failed, and others go on."""
+    log(f"Error: {source!r} has ended: {error}; the other sources go on")
+
+
+@contextlib.contextmanager
+def measured(engine: Engine, settings: Settings, sources: Sequence[Source], files: Sequence[str], writer: AlertWriter) -> Iterator[None]:
+    """Writes metrics while a run goes on, where the settings ask for them."""
+    if not settings.metrics.enabled:
+        yield
+        return
+    from ..metrics import Metrics, Value, internal_alert, writing  # costs time to import
+
+    def emit(fields: dict[str, Value]) -> None:
+        writer.write(internal_alert("Falco internal: metrics snapshot", Priority.INFORMATIONAL, "Falco metrics snapshot", fields,
+                                    int(fields["evt.time"]), format=engine.format, json=settings.json_output))
+
+    with writing(Metrics(engine, settings.metrics, sources, files or (default_rules(),)), settings.metrics, emit):
+        yield
 
 
 def print_statistics(stats: Stats, severities: Counter[Priority], seconds: float) -> None:

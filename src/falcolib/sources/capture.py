@@ -108,10 +108,13 @@ class Capture:
     @property
     def waits(self) -> bool:
         """Whether it may have to wait for its next bytes, as at a pipe; a regular file, or one in memory, doesn't."""
+        if self._path not in (None, "-"):
+            return self._total is None
         if isinstance(self._file, io.BytesIO):
             return False
         try:
-            return self._total is None and not stat.S_ISREG(os.fstat(self._file.fileno() if self._file else 0).st_mode)   # type: ignore[attr-defined]
+            fd = 0 if self._file is None else self._file.fileno()       # type: ignore[attr-defined]
+            return not stat.S_ISREG(os.fstat(fd).st_mode)
         except (AttributeError, OSError, ValueError):
             return True
 
