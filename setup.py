@@ -25,7 +25,7 @@ FLAGS = ["-std=gnu11", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 def switches() -> tuple[list[str], list[str]]:
     """Flags of the compiler and of the linker."""
-    compile_, link = [*FLAGS, "-O2", "-g"], []
+    compile_, link = [*FLAGS, "-O2", "-g", "-pthread"], ["-pthread"]
     if os.environ.get("SANITIZE"):
         compile_ += SANITIZE
         link += SANITIZE

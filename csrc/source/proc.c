@@ -12,10 +12,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLONE_THREAD ((uint32_t)FL_FLAG(clone_flags, CLONE_THREAD))
-#define CLONE_FILES ((uint32_t)FL_FLAG(clone_flags, CLONE_FILES))
+#define MEMBER_FLAGS ((uint32_t)(FL_FLAG_clone_flags_CLONE_THREAD | FL_FLAG_clone_flags_CLONE_FILES))      /* sched.h has these names too */
+/* Reading /proc is the kernel's work, on as many processors as ask for it. */
+#define SCAN_THREADS 8u
+#define SCAN_SHARE 100u         /* processes for which a thread more is worth while */
 
-ssize_t fl_proc_read(int folder, const char *name, char *out, size_t size)
+
+static ssize_t read_file(int folder, const char *name, char *out, size_t size, bool whole)
 {
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
     size_t len = 0;
@@ -23,14 +26,20 @@ ssize_t fl_proc_read(int folder, const char *name, char *out, size_t size)
 
     if (fd < 0)
         return -1;
-    while (len < size && (n = read(fd, out + len, size - len)) > 0)
+    while (len < size && (n = read(fd, out + len, size - len)) > 0) {
         len += (size_t)n;
+        if (!whole)
+            break;
+    }
     close(fd);
     if (n < 0 && !len)
         return -1;
     out[len] = '\0';
     return (ssize_t)len;
 }
+
+ssize_t fl_proc_read(int folder, const char *name, char *out, size_t size) { return read_file(folder, name, out, size, false); }
+ssize_t fl_proc_read_all(int folder, const char *name, char *out, size_t size) { return read_file(folder, name, out, size, true); }
 
 ssize_t fl_proc_link(int folder, const char *name, char *out)
 {
@@ -102,7 +111,7 @@ static void scan_member(struct fl_scan *scan, int folder, const struct fl_scap_p
     unsigned threads;
 
     p.tid = tid;
-    p.flags = CLONE_THREAD | CLONE_FILES;
+    p.flags = MEMBER_FLAGS;
     if (!fl_proc_status(scan, folder, &p, &rights, &threads) || !fl_proc_stat(scan, folder, &p)) {
         scan->stats.gone++;
         return;
@@ -172,12 +181,17 @@ struct fl_scan *fl_scan_new(const char *root, fl_scan_sink *sink, void *context,
     struct fl_scan *scan = calloc(1, sizeof *scan);
     char path[300];
 
+    if (scan && !(scan->networks = calloc(1, sizeof *scan->networks))) {
+        free(scan);
+        scan = NULL;
+    }
     if (!scan) {
         fl_fail(error, FL_ERR_MEMORY, "out of memory");
         return NULL;
     }
     if (strlen(root) >= sizeof scan->root) {
         fl_fail(error, FL_ERR_SYSTEM, "HOST_ROOT is longer than %zu bytes", sizeof scan->root - 1);
+        free(scan->networks);
         free(scan);
         return NULL;
     }
@@ -190,23 +204,30 @@ struct fl_scan *fl_scan_new(const char *root, fl_scan_sink *sink, void *context,
         fl_fail(error, FL_ERR_SYSTEM, "%s: %s", path, scan->proc < 0 ? strerror(errno) : "no proc file system is mounted there");
         if (scan->proc >= 0)
             close(scan->proc);
+        free(scan->networks);
         free(scan);
         return NULL;
     }
+    pthread_mutex_init(&scan->networks->lock, NULL);
     read_clocks(scan);
     return scan;
 }
 
 /* What was kept between processes is of that moment. */
-static void forget(struct fl_scan *scan)
+static void forget_own(struct fl_scan *scan)
 {
-    for (uint32_t i = 0; scan->namespaces.slots && i <= scan->namespaces.mask; i++)
-        fl_sockets_free(scan->namespaces.slots[i].value);
     for (uint32_t i = 0; scan->pid_namespaces.slots && i <= scan->pid_namespaces.mask; i++)
         free(scan->pid_namespaces.slots[i].value);
-    fl_map_clear(&scan->namespaces);
     fl_map_clear(&scan->pid_namespaces);
     fl_map_clear(&scan->mounts);
+}
+
+static void forget(struct fl_scan *scan)
+{
+    forget_own(scan);
+    for (uint32_t i = 0; scan->networks->by_ino.slots && i <= scan->networks->by_ino.mask; i++)
+        fl_sockets_free(scan->networks->by_ino.slots[i].value);
+    fl_map_clear(&scan->networks->by_ino);
 }
 
 void fl_scan_free(struct fl_scan *scan)
@@ -214,26 +235,107 @@ void fl_scan_free(struct fl_scan *scan)
     if (!scan)
         return;
     forget(scan);
+    pthread_mutex_destroy(&scan->networks->lock);
+    free(scan->networks);
     close(scan->proc);
     free(scan);
 }
 
-int fl_scan_processes(struct fl_scan *scan, struct fl_error *error)
+/* The work of a scan, which its threads share. */
+struct work {
+    struct fl_scan *scan;
+    int64_t *pids;
+    size_t count;
+    size_t next;                /* atomic */
+    pthread_mutex_t lock;       /* of the sink, and of the sums */
+};
+
+static void locked_sink(void *context, const struct fl_scap_item *item)
+{
+    struct work *work = context;
+
+    pthread_mutex_lock(&work->lock);
+    work->scan->sink(work->scan->context, item);
+    pthread_mutex_unlock(&work->lock);
+}
+
+static void *scan_share(void *context)
+{
+    struct work *work = context;
+    struct fl_scan *own = malloc(sizeof *own);
+    size_t at;
+
+    if (!own)
+        return NULL;
+    *own = (struct fl_scan){.sink = locked_sink, .context = work, .proc = work->scan->proc, .boot_ts = work->scan->boot_ts,
+                            .tick = work->scan->tick, .networks = work->scan->networks};
+    memcpy(own->root, work->scan->root, sizeof own->root);
+    while ((at = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < work->count)
+        scan_process(own, work->pids[at]);
+    pthread_mutex_lock(&work->lock);
+    work->scan->stats.processes += own->stats.processes;
+    work->scan->stats.threads += own->stats.threads;
+    work->scan->stats.fds += own->stats.fds;
+    work->scan->stats.gone += own->stats.gone;
+    work->scan->stats.refused += own->stats.refused;
+    pthread_mutex_unlock(&work->lock);
+    forget_own(own);
+    free(own);
+    return work;
+}
+
+/* The processes there are; NULL when memory is out, or /proc can't be listed (errno tells). */
+static int64_t *list_processes(struct fl_scan *scan, size_t *count)
 {
     int copy = openat(scan->proc, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-    int64_t pid;
+    int64_t pid, *pids = NULL;
+    size_t room = 0;
 
+    *count = 0;
     if (!dir) {
         if (copy >= 0)
             close(copy);
-        return fl_fail(error, FL_ERR_SYSTEM, "%s/proc: %s", scan->root, strerror(errno));
+        return NULL;
     }
-    while ((pid = next_number(dir)))
-        scan_process(scan, pid);
+    while ((pid = next_number(dir))) {
+        if (*count == room) {
+            int64_t *bigger = realloc(pids, (room ? room * 2 : 1024) * sizeof *pids);
+            if (!bigger) {
+                free(pids);
+                pids = NULL;
+                break;
+            }
+            pids = bigger;
+            room = room ? room * 2 : 1024;
+        }
+        pids[(*count)++] = pid;
+    }
     closedir(dir);
+    return pids;
+}
+
+int fl_scan_processes(struct fl_scan *scan, struct fl_error *error)
+{
+    struct work work = {.scan = scan, .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t threads[SCAN_THREADS - 1];
+    unsigned started = 0, wanted;
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    work.pids = list_processes(scan, &work.count);
+    if (!work.pids)
+        return fl_fail(error, FL_ERR_SYSTEM, "%s/proc: %s", scan->root, strerror(errno));
+    wanted = work.count / SCAN_SHARE < SCAN_THREADS - 1 ? (unsigned)(work.count / SCAN_SHARE) : SCAN_THREADS - 1;
+    if (cpus > 0 && wanted > (unsigned long)cpus - 1)
+        wanted = (unsigned)cpus - 1;
+    while (started < wanted && pthread_create(&threads[started], NULL, scan_share, &work) == 0)
+        started++;
+    bool done = scan_share(&work) != NULL;
+    for (unsigned i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
+    free(work.pids);
     forget(scan);
-    return FL_OK;
+    return done ? FL_OK : fl_fail(error, FL_ERR_MEMORY, "out of memory");
 }
 
 bool fl_scan_thread(struct fl_scan *scan, int64_t tid, bool (*known)(void *context, int64_t pid))

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #endif
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -23,6 +24,13 @@
 
 struct fl_sockets;              /* of a network namespace: inode → addresses */
 
+/* What the threads of a scan share. */
+struct fl_networks {
+    pthread_mutex_t lock;
+    struct fl_map by_ino;       /* network namespaces: inode → struct fl_sockets, which don't change once they are there */
+};
+
+/* Of one thread of a scan. */
 struct fl_scan {
     fl_scan_sink *sink;
     void *context;
@@ -31,7 +39,7 @@ struct fl_scan {
     uint64_t boot_ts;           /* ns */
     uint64_t tick;              /* ns of a clock tick */
     struct fl_scan_stats stats;
-    struct fl_map namespaces;   /* of networks: inode → struct fl_sockets */
+    struct fl_networks *networks;
     struct fl_map mounts;       /* mount id → device + 1 */
     struct fl_map pid_namespaces;       /* inode → when its init started, as struct fl_when */
     char file[FL_PROC_FILE + 1];        /* a file's text */
@@ -45,8 +53,10 @@ struct fl_when { uint64_t ts; };
 static inline uint64_t fl_proc_ns(struct timespec t) { return (uint64_t)t.tv_sec * FL_PROC_NS_PER_S + (uint64_t)t.tv_nsec; }
 
 /* proc.c */
-/* A file's first bytes, with a NUL behind them: how many, or -1. */
+/* A file's first bytes, with a NUL behind them: how many, or -1. The first takes one read(), which gives the whole of files that tell of one
+ * thing; the second is for lists. */
 ssize_t fl_proc_read(int folder, const char *name, char *out, size_t size);
+ssize_t fl_proc_read_all(int folder, const char *name, char *out, size_t size);
 /* The text of a link, cut after FL_PROC_PATH bytes: its length, or -1. */
 ssize_t fl_proc_link(int folder, const char *name, char *out);
 /* The number behind "kind:[" of a namespace's link; 0 if there is none. */
@@ -73,7 +83,7 @@ void fl_proc_fds(struct fl_scan *scan, int folder, int64_t tid);
 
 /* proc_net.c */
 /* The sockets of the network that a process is in; NULL when memory is out. */
-struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder);
+const struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder);
 /* Sets type, addresses and name of a socket; false if the table doesn't have it. */
 bool fl_sockets_find(const struct fl_sockets *sockets, uint64_t ino, struct fl_scap_fd *fd);
 void fl_sockets_free(struct fl_sockets *sockets);

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -187,7 +188,7 @@ static void find_layer(struct fl_scan *scan, int folder, struct fl_scap_process 
         return;
     bool overlay = fstatfs(exe, &fs) == 0 && fs.f_type == OVERLAY_MAGIC;
     close(exe);
-    if (!overlay || fl_proc_read(folder, "mountinfo", scan->file, FL_PROC_FILE) <= 0)
+    if (!overlay || fl_proc_read_all(folder, "mountinfo", scan->file, FL_PROC_FILE) <= 0)
         return;
     path[0] = '\0';
     for (at = scan->file; *at; at = next) {
@@ -305,7 +306,13 @@ void fl_proc_cgroups(struct fl_scan *scan, int folder, struct fl_scap_process *p
 static void read_limits(struct fl_scan *scan, int folder, struct fl_scap_process *p)
 {
     static const char name[] = "Max open files";
+    struct rlimit limit;
 
+    /* numbers of this /proc are numbers of this process's namespace only if it is this one's */
+    if (!scan->root[0] && prlimit((pid_t)p->pid, RLIMIT_NOFILE, NULL, &limit) == 0) {
+        p->fdlimit = (int64_t)limit.rlim_cur;
+        return;
+    }
     if (fl_proc_read(folder, "limits", scan->file, FL_PROC_FILE) <= 0)
         return;
     const char *line = strstr(scan->file, name);

@@ -62,7 +62,7 @@ static void read_mounts(struct fl_scan *scan, int folder)
     unsigned long long id;
     unsigned major, minor;
 
-    if (fl_proc_read(folder, "mountinfo", scan->file, FL_PROC_FILE) <= 0)
+    if (fl_proc_read_all(folder, "mountinfo", scan->file, FL_PROC_FILE) <= 0)
         return;
     for (const char *at = scan->file; at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL) {
         if (sscanf(at, "%llu %*u %u:%u", &id, &major, &minor) == 3 && scan->mounts.count < 1u << 20)

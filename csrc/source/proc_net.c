@@ -153,25 +153,34 @@ static void read_table(struct fl_sockets *sockets, int folder, const char *name,
     fclose(file);
 }
 
-struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder)
+static struct fl_sockets *read_tables(int folder)
 {
     static const struct { const char *name; enum family family; uint8_t l4; } tables[] = {
         {"net/tcp", INET, 2}, {"net/tcp6", INET6, 2}, {"net/udp", INET, 3}, {"net/udp6", INET6, 3}, {"net/udplite", INET, 3},
         {"net/udplite6", INET6, 3}, {"net/raw", INET, 5}, {"net/raw6", INET6, 5}, {"net/icmp", INET, 4}, {"net/icmp6", INET6, 4},
         {"net/netlink", NETLINK, 0}, {"net/unix", UNIX, 0},
     };
-    int64_t ns = (int64_t)fl_proc_namespace(folder, "ns/net");
-    struct fl_sockets *sockets = fl_map_find(&scan->namespaces, ns);
+    struct fl_sockets *sockets = calloc(1, sizeof *sockets);
 
-    if (sockets || !ns)
-        return sockets;
-    sockets = calloc(1, sizeof *sockets);
-    if (!sockets || fl_map_set(&scan->namespaces, ns, sockets) != 0) {
-        free(sockets);
-        return NULL;
-    }
-    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+    for (size_t i = 0; sockets && i < sizeof tables / sizeof *tables; i++)
         read_table(sockets, folder, tables[i].name, tables[i].family, tables[i].l4);
+    return sockets;
+}
+
+const struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder)
+{
+    int64_t ns = (int64_t)fl_proc_namespace(folder, "ns/net");
+    struct fl_networks *networks = scan->networks;
+
+    if (!ns)
+        return NULL;
+    pthread_mutex_lock(&networks->lock);        /* also while the tables are read: who else needs them would read them too */
+    struct fl_sockets *sockets = fl_map_find(&networks->by_ino, ns);
+    if (!sockets && (sockets = read_tables(folder)) && fl_map_set(&networks->by_ino, ns, sockets) != 0) {
+        fl_sockets_free(sockets);
+        sockets = NULL;
+    }
+    pthread_mutex_unlock(&networks->lock);
     return sockets;
 }
 
