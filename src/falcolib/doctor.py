@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import importlib
 import importlib.util
 import os
 import platform
@@ -17,11 +18,11 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .containers.options import SOCKETS
+from .errors import FalcolibError
 
 Status: TypeAlias = Literal["ok", "warning", "missing"]
 
@@ -187,17 +188,18 @@ def _unprivileged() -> Check:
 
 
 def _loader() -> Check:
-    why = "pylibbpf loads the probe, which is built with falcolib"
-    probe = Path(str(resources.files("falcolib"))) / "data" / "probe.bpf.o"
-    problems = []
-    if not probe.is_file():
-        problems.append(("this build has no probe", "install clang and build again: pip install --force-reinstall --no-cache-dir falcolib"))
-    if importlib.util.find_spec("pylibbpf") is None:
+    why = "the probe is built with falcolib; the core loads it from Linux 5.17 on, pylibbpf before"
+    try:
+        probe = importlib.import_module("falcolib.sources.probe")
+        path: Path = probe.object_path()
+    except (ImportError, FalcolibError) as e:
+        return Check("loader", "missing", str(e), why, "apt-get install clang, then pip install --force-reinstall --no-cache-dir falcolib")
+    loader = "the core" if _version() >= (5, 17) else "pylibbpf"
+    if loader == "pylibbpf" and importlib.util.find_spec("pylibbpf") is None:
         version = ".".join(platform.python_version_tuple()[:2])
-        problems.append((f"no pylibbpf for Python {version} (there are wheels for 3.11 to 3.13 on x86_64)", "pip install 'falcolib[live]'"))
-    if problems:
-        return Check("loader", "missing", "; ".join(found for found, _ in problems), why, "; ".join(fix for _, fix in problems))
-    return Check("loader", "ok", f"pylibbpf, {probe.name} of {probe.stat().st_size} bytes", why)
+        found = f"no pylibbpf for Python {version} (there are wheels for 3.11 to 3.13 on x86_64)"
+        return Check("loader", "missing", found, why, "pip install 'falcolib[live]'")
+    return Check("loader", "ok", f"{loader}; {path.name} of {path.stat().st_size} bytes", why)
 
 
 # ---- memory ----

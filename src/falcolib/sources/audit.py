@@ -100,6 +100,11 @@ class AuditFile(Documents):
     def __repr__(self) -> str:
         return f"AuditFile({self._path!r})"
 
+    @property
+    def waits(self) -> bool:
+        """Whether it may have to wait for its next bytes: one that is followed, a pipe."""
+        return self._follow or any(file.waits for file in self._files)
+
     def chunks(self) -> Iterator[bytes]:
         """The bytes of the files, uncompressed; 0x1e behind each."""
         self._closed = False
