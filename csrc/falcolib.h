@@ -21,7 +21,7 @@ typedef struct {
 /* ---- the schema, as Python's catalogue reads it ---- */
 typedef struct { const char *name, *type, *format, *table; int at; const char *source; } fl_param_row;
 typedef struct { int id; const char *code, *name; unsigned category, flags, nparams; int seen; } fl_event_row;   /* seen by rules */
-typedef struct { const char *name, *description, *type, *format, *class_; unsigned argument, flags; } fl_field_row;
+typedef struct { const char *name, *description, *type, *format, *class_; unsigned argument, flags; int in_body; } fl_field_row;
 typedef struct { int id; const char *name; int x86_64, aarch64, event; const char *keep; } fl_syscall_row;
 typedef struct { const char *name, *kind; unsigned bytes; } fl_type_row;
 typedef struct { const char *kind, *name; unsigned value; } fl_word_row;       /* EVENT_FLAG CREATES_FD 1: words.def */

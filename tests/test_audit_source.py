@@ -20,6 +20,7 @@ import pytest
 
 import falcolib
 from audit_events import event, rules, text
+from conftest import ROOT
 
 RULES = """
 - rule: Created
@@ -205,3 +206,46 @@ class TestCommand:
         finally:
             serving.kill()
             serving.communicate()
+
+
+def test_system_calls_and_audit_events_in_one_engine(tmp_path: pathlib.Path, attack1: pathlib.Path) -> None:
+    (tmp_path / "log").write_bytes(named("1") + named("2"))
+    both = falcolib.RuleSet.load(ROOT / "rules/falcolib_rules.yaml").merge(falcolib.RuleSet.parse(RULES))
+    engine = falcolib.Engine(both, matching="all")
+    alerts = list(engine.run([falcolib.Capture(attack1), falcolib.AuditFile(tmp_path / "log")]))
+    assert {(a.source, a.rule) for a in alerts if a.rule == "Created"} == {("k8s_audit", "Created")}
+    assert [a.message for a in alerts if a.source == "k8s_audit"] == ["created 1 by demo", "created 2 by demo"]
+    assert [a.time for a in alerts] == sorted(a.time for a in alerts)
+    alone = list(falcolib.Engine(both, matching="all").run(falcolib.Capture(attack1)))
+    assert [a.rule for a in alerts if a.source == "syscall"] == [a.rule for a in alone]
+
+
+@pytest.mark.conformance
+class TestRecorded:
+    @pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha1"])
+    def test_a_real_api_servers_log(self, version: str, conformance: pathlib.Path) -> None:
+        folder = conformance / "kubernetes/k8s_audit"
+        (capture,) = (c for c in json.loads((folder / "real_apiserver/index.json").read_text())["captures"] if c["version"] == version)
+        for file, predicted in capture["predicted"].items():
+            for matching, expected in predicted.items():
+                engine = falcolib.Engine(falcolib.RuleSet.load(folder / file), matching=matching)
+                alerts = list(engine.run(falcolib.AuditFile(folder / "real_apiserver" / capture["audit_log"])))
+                assert engine.stats().alerts == expected
+                if version == "v1" and matching == "first":
+                    demo = next(a for a in alerts if a.fields.get("ka.user.name") == "demo")
+                    assert re.fullmatch(
+                        r"\d\d:\d\d:\d\d\.\d{9}: Warning K8s Operation performed by user not in allowed list of users \(user=demo "
+                        r"target=<NA>/deployments verb=list uri=/apis/apps/v1/namespaces/default/deployments\?limit=500 "
+                        r"resp=403\)", str(demo))
+
+    def test_rule_files_of_2019_load_or_tell_what_to_write_instead(self, conformance: pathlib.Path) -> None:
+        folder = conformance / "kubernetes/k8s_audit"
+        told = {}
+        for path in sorted((folder / "rules/default").glob("*.yaml")):
+            try:
+                falcolib.RuleSet.load(path)
+            except falcolib.RuleError as e:
+                told[path.name] = str(e)
+        assert [name.removeprefix("k8s_audit_rules_") for name in told] == ["falco-0.13.0.yaml", "falco-0.15.0.yaml"]
+        for text_ in told.values():
+            assert "write 'ka.req.role.rules.resources intersects (\"*\")' for any of its values" in text_

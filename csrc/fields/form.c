@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "extract.h"
 
-#include <stdio.h>
-
 #include "../json/text.h"
 #include "form.h"
 
@@ -359,8 +357,14 @@ bool fl_form(struct fl_forming *f, const struct fl_point *point, struct fl_value
         return len && len <= UINT32_MAX && fl_set_str(out, fl_scratch_take(f->scratch, len), (uint32_t)len);
     }
     case FL_FORM_RAWTIME: {
-        char *s = fl_scratch_take(f->scratch, 24);
-        return s && fl_set_str(out, s, (uint32_t)snprintf(s, 24, "%llu", (unsigned long long)f->ts));
+        char *s = fl_scratch_take(f->scratch, 24), *at = s + 24;
+        uint64_t ts = f->ts;
+        if (!s)
+            return false;
+        do
+            *--at = (char)('0' + ts % 10);
+        while (ts /= 10);
+        return fl_set_str(out, at, (uint32_t)(s + 24 - at));
     }
     default:
         return elements(f, point, &list) && list.count && fl_set_list(out, list.values, list.count);

@@ -236,6 +236,22 @@ int fl_schema_param(unsigned id, unsigned param, fl_param_row *row)
     return 0;
 }
 
+/* Whether a field is in a large part of its document (BODY), which costs a pass to look into. */
+static int is_in_body(unsigned id)
+{
+    static const char *const bodies[] = {
+#define BODY(source, pointer) pointer,
+#include "documents.h"
+    };
+    const char *pointer = NULL;
+#define POINT(field, form, where, rest, extra) if (id == FL_FIELD_##field) pointer = where;
+#include "documents.h"
+    for (unsigned i = 0; pointer && i < ROWS(bodies); i++)
+        if (!strncmp(pointer, bodies[i], strlen(bodies[i])))
+            return 1;
+    return 0;
+}
+
 unsigned fl_schema_fields(void) { return FL_FIELD_COUNT; }
 
 int fl_schema_field(unsigned id, fl_field_row *row)
@@ -244,7 +260,7 @@ int fl_schema_field(unsigned id, fl_field_row *row)
         return -1;
     const struct fl_field_info *f = &fl_fields[id];
     *row = (fl_field_row){f->name, f->description, fl_type_names[f->type], format_names[f->format], classes[f->class_].name,
-                          f->argument, f->flags};
+                          f->argument, f->flags, is_in_body(id)};
     return 0;
 }
 

@@ -78,8 +78,9 @@ class FieldInfo:
     format: str                 # NA DEC HEX PADDED ID DIR OCT
     argument: frozenset[str]    # REQUIRED INDEX KEY DOTTED
     flags: frozenset[str]       # LIST ANY EITHER NO_RHS NO_TRANSFORMER FILTER_ONLY PRINT_ONLY HIDDEN DEPRECATED SUGGESTED OWN
-    field_class: str            # EVT_GENERIC EVT_SYSCALL PROCESS USER GROUP FD FS_PATH UTIL FDLIST CONTAINER
+    field_class: str            # EVT_GENERIC EVT_SYSCALL PROCESS USER GROUP FD FS_PATH UTIL FDLIST CONTAINER KA JSON
     description: str
+    in_body: bool = False       # in a part of its document that is looked into only when a field in it is asked for
 
     def printed(self, argument: Argument | None) -> Argument | None:
         """The argument with which the field is extracted where it is printed, not tested."""
@@ -231,7 +232,8 @@ def _fields() -> tuple[FieldInfo, ...]:
     types = _types()
     return tuple(
         FieldInfo(i, _text(row.name), _text(row.type), types[_text(row.type)].kind, _text(row.format),
-                  _bits("FIELD_ARGUMENT", row.argument), _bits("FIELD_FLAG", row.flags), _text(row.class_), _text(row.description))
+                  _bits("FIELD_ARGUMENT", row.argument), _bits("FIELD_FLAG", row.flags), _text(row.class_), _text(row.description),
+                  bool(row.in_body))
         for i, row in enumerate(_rows("fl_field_row", lib.fl_schema_fields(), lib.fl_schema_field)))
 
 

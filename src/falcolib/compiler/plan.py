@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TypeAlias
 
+from ..rules.ast import FieldSlot, Slot
 from .share import TRUE, Both, Graph, Leaf, NodeId
 
 #: Leave for the label unless the condition holds | here is the label | the rule is true.
@@ -24,6 +25,7 @@ _COST = {"in": 25, "startswith": 20, "endswith": 20, "pmatch": 40, "contains": 6
          "regex": 2000}
 _AT_ONCE = frozenset(("in", "startswith", "endswith", "pmatch"))        # a number of values costs as much as one
 _COST_DEFAULT, _COST_ANY = 15, 150
+_COST_BODY = 3000           # the first field of a document's body costs a pass over it
 _REMEMBERED = frozenset(("contains", "icontains", "glob", "iglob", "regex", "pmatch"))
 
 
@@ -54,7 +56,7 @@ class Estimates:
         several = check.slot.is_any or check.slot.is_list
         cost = _COST.get(check.op, _COST_DEFAULT) * (1 if check.op in _AT_ONCE else max(1, len(check.values)))
         fails = _FAILS.get(check.op, _FAILS_DEFAULT if check.slot.kind in ("str", "bytes", "ip", "net") else _FAILS_NUMBER)
-        return cost + _COST_ANY * several, 1 - fails if leaf.negated else fails
+        return cost + _COST_ANY * several + _COST_BODY * _is_in_body(check.slot), 1 - fails if leaf.negated else fails
 
     def _joined(self, node: NodeId) -> tuple[float, float]:
         shape = self._graph.nodes[node]
@@ -77,6 +79,13 @@ class Estimates:
             return -(fails if conjunction else 1 - fails) / cost
 
         return sorted(shape.parts, key=value)
+
+
+def _is_in_body(slot: Slot) -> bool:
+    """Whether a slot's field is looked for in the body of a document; of a JSON pointer, whether it leads into a part of the document."""
+    if not isinstance(slot, FieldSlot):
+        return False
+    return slot.info.in_body or (slot.info.field_class == "JSON" and slot.argument is not None and "/" in slot.argument.text[1:])
 
 
 def conjuncts(graph: Graph, node: NodeId) -> tuple[NodeId, ...]:

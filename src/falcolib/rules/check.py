@@ -387,7 +387,7 @@ def _literal(text: str, type_: str, op: str) -> Value:
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
 
-def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
+def _check_operator(left: _Typed, op: str, modifier: str | None, right: object) -> None:
     if left.is_list:
         known = _LIST_MODIFIED if modifier else _LIST_OPERATORS
         what = "list"
@@ -397,7 +397,10 @@ def _check_operator(left: _Typed, op: str, modifier: str | None) -> None:
         what = family or f"'{left.type}'"
         known_here = op == "exists" if family is None else op in OPERATORS[family]
     if not known_here:
-        cure = "; 'in' tells whether all values of a list are among others, 'intersects' whether one is" if left.is_list else ""
+        cure = ""
+        if left.is_list:
+            text = right.text.strip('"') if isinstance(right, Literal) else "..."
+            cure = f"; write '{left.slot} intersects (\"{text}\")' for any of its values, or 'in' for all of them"
         raise CheckError(f"filter error: '{op}'{' with modifier' if modifier else ' operator'} not supported for {what} filters{cure}")
 
 
@@ -432,7 +435,7 @@ def _meaning(test: Test, source: str) -> _Meaning:
     is_type = _mentions_type(slot)
     if is_type and isinstance(slot, TransformSlot):
         raise CheckError("evt.type can't be transformed in a condition")
-    _check_operator(left, op, test.modifier)
+    _check_operator(left, op, test.modifier, test.right)
     if right is None:
         return _Meaning(slot, (), None)
     if isinstance(right, FieldName | TransformCall):
