@@ -100,7 +100,6 @@ def following(tmp_path: pathlib.Path) -> Iterator[tuple[Following, pathlib.Path]
     path = tmp_path / "audit.log"
     path.write_bytes(named("before"))
     run = Following(path)
-    until(lambda: run.source.opened)
     yield run, path
     run.engine.stop()
     run.thread.join(30)

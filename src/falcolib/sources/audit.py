@@ -60,7 +60,7 @@ class AuditFile(Documents):
     Files hold an event or a list of events a line, as the API server's log and its webhook have them, or JSON over several lines, arrays
     too; plain or gzip. What can't be used is left out and counted (Stats.malformed, unrecognised, too_large), and told to ``on_fault``.
 
-    follow: reads on as the file grows, until close(). It begins at the end, and goes on where the file is replaced by another, as logs are
+    follow: reads on as the file grows, until close(). It begins at the end that the file has now, and goes on where the file is replaced by another, as logs are
     rotated, or cut short. The file needn't exist yet.
 
     Raises FileNotFoundError at once, and ValueError for what can't be followed; other OSErrors come from chunks(), CaptureError from a
@@ -75,14 +75,15 @@ class AuditFile(Documents):
         self._path: str | None = None
         self._done, self._total = 0, None if follow else 0
         self._closed = False
-        self.opened = False         # a file that is followed has been found, and its end
+        self._seen: os.stat_result | None = None        # a file that is followed, as it was when this was made
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if follow else -1
         if isinstance(source, str | os.PathLike):
             self._path = os.fspath(source)
         if follow:
             if self._path is None or self._path == "-" or os.path.isdir(self._path):
                 raise ValueError("only a file can be followed")
-            self._awaited = not os.path.exists(self._path)      # then all of it is new, also if it comes before the run begins
+            if os.path.exists(self._path):
+                self._seen = os.stat(self._path)
         elif self._path is not None and os.path.isdir(self._path):
             entries = [(path.stat(), path) for path in Path(self._path).iterdir()]
             ordered = sorted((status.st_mtime_ns, str(path)) for status, path in entries if stat.S_ISREG(status.st_mode))
@@ -136,16 +137,14 @@ class AuditFile(Documents):
 
     def _followed(self) -> Iterator[tuple[str, bytes]]:
         assert self._path is not None
-        place, descriptor, at_end = self._path, -1, not self._awaited
-        self._awaited = False
+        place, descriptor, seen = self._path, -1, self._seen
         try:
             while not self._closed:
                 if descriptor < 0:
                     descriptor = _opened(place)
-                    if descriptor >= 0 and at_end:
-                        os.lseek(descriptor, 0, os.SEEK_END)
-                    at_end = False
-                    self.opened = descriptor >= 0
+                    if descriptor >= 0 and seen is not None and os.path.samestat(seen, os.fstat(descriptor)):
+                        os.lseek(descriptor, seen.st_size, os.SEEK_SET)
+                    seen = None
                 if descriptor >= 0:
                     while not self._closed and (chunk := os.read(descriptor, CHUNK)):
                         self._done += len(chunk)
