@@ -60,8 +60,8 @@ class AuditFile(Documents):
     Files hold an event or a list of events a line, as the API server's log and its webhook have them, or JSON over several lines, arrays
     too; plain or gzip. What can't be used is left out and counted (Stats.malformed, unrecognised, too_large), and told to ``on_fault``.
 
-    follow: reads on as the file grows, until close(). It begins at the end that the file has now, and goes on where the file is replaced by another, as logs are
-    rotated, or cut short. The file needn't exist yet.
+    follow: reads on as the file grows, until close(). It begins at the end that the file has now, and goes on where the file is replaced
+    by another, as logs are rotated, or cut short. The file needn't exist yet.
 
     Raises FileNotFoundError at once, and ValueError for what can't be followed; other OSErrors come from chunks(), CaptureError from a
     corrupt gzip file.
