@@ -75,15 +75,16 @@ class AuditFile(Documents):
         self._path: str | None = None
         self._done, self._total = 0, None if follow else 0
         self._closed = False
-        self._seen: os.stat_result | None = None        # a file that is followed, as it was when this was made
+        self._at_end = -1           # a descriptor of a file that is followed, at the end that it had when this was made
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if follow else -1
         if isinstance(source, str | os.PathLike):
             self._path = os.fspath(source)
         if follow:
             if self._path is None or self._path == "-" or os.path.isdir(self._path):
                 raise ValueError("only a file can be followed")
-            if os.path.exists(self._path):
-                self._seen = os.stat(self._path)
+            self._at_end = _opened(self._path)
+            if self._at_end >= 0:
+                os.lseek(self._at_end, 0, os.SEEK_END)
         elif self._path is not None and os.path.isdir(self._path):
             entries = [(path.stat(), path) for path in Path(self._path).iterdir()]
             ordered = sorted((status.st_mtime_ns, str(path)) for status, path in entries if stat.S_ISREG(status.st_mode))
@@ -95,8 +96,9 @@ class AuditFile(Documents):
             self._total = None if None in sizes else sum(filter(None, sizes))
 
     def __del__(self) -> None:
-        if getattr(self, "_wake", -1) >= 0:
-            os.close(self._wake)
+        for descriptor in (getattr(self, "_wake", -1), getattr(self, "_at_end", -1)):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def __repr__(self) -> str:
         return f"AuditFile({self._path!r})"
@@ -137,14 +139,12 @@ class AuditFile(Documents):
 
     def _followed(self) -> Iterator[tuple[str, bytes]]:
         assert self._path is not None
-        place, descriptor, seen = self._path, -1, self._seen
+        place, descriptor = self._path, self._at_end
+        self._at_end = -1
         try:
             while not self._closed:
                 if descriptor < 0:
                     descriptor = _opened(place)
-                    if descriptor >= 0 and seen is not None and os.path.samestat(seen, os.fstat(descriptor)):
-                        os.lseek(descriptor, seen.st_size, os.SEEK_SET)
-                    seen = None
                 if descriptor >= 0:
                     while not self._closed and (chunk := os.read(descriptor, CHUNK)):
                         self._done += len(chunk)
