@@ -49,15 +49,16 @@ class AlertFormat:
 class Fields(Mapping[str, "FieldValue"]):
     """What a rule prints, by token: native values, made when they are asked for; None where absent."""
 
-    __slots__ = ("_layout", "_match")
+    __slots__ = ("_layout", "_time", "_values")
 
     def __init__(self, layout: dict[str, tuple[int, FieldInfo]], match: Match) -> None:
         self._layout = layout
-        self._match = match
+        self._time = match.time
+        self._values = match.values()
 
     def __getitem__(self, token: str) -> FieldValue:
         at, info = self._layout[token]
-        return render.native(info, self._match.values[at], self._match.time)
+        return render.native(info, self._values[at], self._time)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layout)
@@ -75,16 +76,13 @@ class Alert:
     Alerts compare by what they hold, and can be pickled and sent to other processes.
     """
 
-    __slots__ = ("__dict__", "_format", "_match", "_program")
+    __slots__ = ("__dict__", "_format", "_match", "_program", "_rule")      # a dict for what is made when it is asked for
 
     def __init__(self, program: Program, match: Match, format_: AlertFormat) -> None:
         self._program = program
         self._match = match
         self._format = format_
-
-    @property
-    def _rule(self) -> RuleHead:
-        return self._program.rules[self._match.rule]
+        self._rule: RuleHead = program.rules[match.rule]
 
     @property
     def rule(self) -> str:
@@ -154,8 +152,8 @@ class Alert:
     @functools.cached_property
     def event(self) -> Event:
         """The event, with the fields that the rule prints, and all parameters of the system call."""
-        m = self._match
-        return Event(num=m.num, time=m.time, tid=m.tid, type_id=m.type, cpu=m.cpu, record=m.record, fields=self.fields)
+        num, time, tid, type_id, cpu = self._match.head()
+        return Event(num=num, time=time, tid=tid, type_id=type_id, cpu=cpu, record=self._match.record(), fields=self.fields)
 
     def _line(self) -> str:
         """Falco's text line, not escaped."""
@@ -189,8 +187,7 @@ class Alert:
         """The same rule on the same event, with the same values and form."""
         if not isinstance(other, Alert):
             return NotImplemented
-        ours, theirs = ((a._match._replace(rule=0), a._format, a._rule) for a in (self, other))
-        return ours == theirs
+        return (self._match.data, self._format, self._rule) == (other._match.data, other._format, other._rule)
 
     def __hash__(self) -> int:
         return hash((self._match.num, self._match.time, self.rule))

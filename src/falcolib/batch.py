@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, TypeAlias
 
@@ -17,22 +16,47 @@ ABSENT, BOOL, I64, U64, F64, STR, BYTES, IP, NET, LIST = (
 #: A value as the core gives it: texts, bytes and addresses as bytes.
 Raw: TypeAlias = bool | int | float | bytes | list["Raw"] | None
 
-_HEAD = struct.Struct("<IIQQqHHII")
+#: A match begins with its size in bytes and its rule; then come num, time, tid, type, cpu, the record's size, how many values there are.
+_START, _HEAD = struct.Struct("<II"), struct.Struct("<QQqHHII")
 _I64, _U64, _F64, _U32 = (struct.Struct("<" + c) for c in "qQdI")
 _NUMBERS = {I64: _I64, U64: _U64, F64: _F64}
 
 
 class Match(NamedTuple):
-    """A match, as it comes from the core. ``time``: ns since the epoch; ``record``: the event's record (spec: engine.md F1)."""
+    """A match, as it comes from the core: the number of the rule, and the bytes behind it, of which a part is read when it is asked for.
+
+    Most alerts are asked for their rule alone, and reading a value costs as much as making the alert.
+    """
 
     rule: int
-    num: int
-    time: int
-    tid: int
-    type: int
-    cpu: int
-    values: tuple[Raw, ...]
-    record: bytes
+    data: bytes
+
+    @property
+    def num(self) -> int:
+        """The event's number in its source."""
+        return int.from_bytes(self.data[:8], "little")
+
+    @property
+    def time(self) -> int:
+        """ns since the epoch."""
+        return int.from_bytes(self.data[8:16], "little")
+
+    def head(self) -> tuple[int, int, int, int, int]:
+        """The event's number, time, thread, type and processor."""
+        return _HEAD.unpack_from(self.data)[:5]
+
+    def values(self) -> tuple[Raw, ...]:
+        """What the rule prints."""
+        at = _HEAD.size
+        values = []
+        for _ in range(_HEAD.unpack_from(self.data)[6]):
+            value, at = read_value(self.data, at)
+            values.append(value)
+        return tuple(values)
+
+    def record(self) -> bytes:
+        """The event's record (spec: engine.md F1)."""
+        return self.data[len(self.data) - _HEAD.unpack_from(self.data)[5] :]
 
 
 def read_value(data: bytes, at: int) -> tuple[Raw, int]:
@@ -56,18 +80,15 @@ def read_value(data: bytes, at: int) -> tuple[Raw, int]:
     return items, at
 
 
-def read_matches(data: bytes) -> Iterator[Match]:
-    """The matches of a batch."""
-    start = 0
-    while start < len(data):
-        size, rule, num, time, tid, type_, cpu, record_size, count = _HEAD.unpack_from(data, start)
-        at = start + _HEAD.size
-        values = []
-        for _ in range(count):
-            value, at = read_value(data, at)
-            values.append(value)
-        yield Match(rule, num, time, tid, type_, cpu, tuple(values), data[at : at + record_size])
+def read_matches(data: bytes) -> list[Match]:
+    """The matches of a batch. Each has bytes of its own: one that is kept does not keep the batch."""
+    matches = []
+    start, length, starts_with = 0, len(data), _START.unpack_from
+    while start < length:
+        size, rule = starts_with(data, start)
+        matches.append(Match(rule, data[start + _START.size : start + size]))
         start += size
+    return matches
 
 
 _NAMES = {"bool": "a bool", "i64": "an int", "u64": "an int", "f64": "a number", "str": "a str", "bytes": "bytes", "ip": "an IP address",

@@ -183,7 +183,7 @@ class Core:
 
     def take(self) -> list[Match]:
         """The matches of the batch."""
-        return [*read_matches(self.take_batch())]
+        return read_matches(self.take_batch())
 
     def step(self) -> bool:
         self.serial += 1

@@ -9,6 +9,7 @@ import functools
 import os
 import socket
 import threading
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -82,7 +83,7 @@ class Engine:
         self._stopping = False
         self._run_number = 0
         self._reading: list[Source] = []
-        self._alerts: dict[str, int] = {}
+        self._alerts: defaultdict[str, int] = defaultdict(int)
         self._counting = threading.Lock()
         self._given = 0                     # events given as dicts
         self._past = Stats()                # of cores that are gone
@@ -333,11 +334,11 @@ class Engine:
             yield from self._take(core)
 
     def _take(self, core: Core | Workers) -> Iterator[Alert]:
-        program = core.program
+        program, format, counts, counting = core.program, self._format, self._alerts, self._counting
         for match in core.take():
-            alert = Alert(program, match, self._format)
-            with self._counting:
-                self._alerts[alert.rule] = self._alerts.get(alert.rule, 0) + 1
+            alert = Alert(program, match, format)
+            with counting:
+                counts[alert._rule.name] += 1
             yield alert
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .batch import Match, read_matches
+from .batch import Match
 from .compiler import Program
 from .core import Core
 from .errors import CaptureError
@@ -79,7 +79,7 @@ class Workers:
         self._step(waiting[0])
         self._last.clear()
         for core, more, failure in [self._done.get() for _ in waiting]:
-            found = [*read_matches(core.take_batch())]
+            found = core.take()
             self._held += found
             if more:
                 self._last[core] = found[-1].num
