@@ -34,7 +34,7 @@ void fl_vm_free(struct fl_vm *vm)
         return;
     if (vm->c_locale)
         freelocale(vm->c_locale);
-    fl_vm_profile(vm, false);
+    free(vm->profile);          /* not by fl_vm_profile: the program may be gone before */
     free(vm->registers);
     free(vm->outcomes);
     free(vm->matched);

@@ -22,6 +22,8 @@ PATHS = ("/k8s_audit", "/k8s-audit")
 WAITING = 64 << 20
 #: … for so many seconds, and are then told to come again in RETRY seconds: the API server does.
 PATIENCE, RETRY = 5.0, 1
+#: Seconds that a wait for the next body lasts at most.
+LOOK = 0.5
 
 
 class AuditWebhook(Documents):
@@ -98,8 +100,11 @@ class AuditWebhook(Documents):
         if self._own:
             self.server.start()
         try:
-            while True:
-                item = self._bodies.get()
+            while not self._closed:
+                try:
+                    item = self._bodies.get(timeout=LOOK)
+                except Empty:
+                    continue        # a signal that comes just before the wait doesn't end it: its handler runs here
                 if item is None:
                     break
                 yield from self._delivered(item)
