@@ -193,6 +193,7 @@ int fl_engine_container(fl_engine *engine, const char *json, size_t len);
 
 /* Matches since the last clear, one after the other (little-endian, packed):
  *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values
+ *   (the top bit of cpu: records were lost that may have changed what is known of the event's thread)
  *   the values: u8 kind, then  BOOL u8 | I64, U64, F64 8 bytes | STR, BYTES, IP, NET u32 length, bytes | LIST u32 count, values
  *   the record
  */

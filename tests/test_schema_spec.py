@@ -19,7 +19,7 @@ CODE_PREFIXES = re.compile(r"^PPME_(SYSCALL_|SOCKET_)?")
 FIELD_FLAGS = {"TABLE_ONLY": "HIDDEN", "FORMAT_SUGGESTED": "SUGGESTED", "NO_PTR_STABILITY": None, "DEPRECATED(doc only)": None}
 
 #: Fields, system calls with an event of their own, and flag tables that only we have. Events of ours follow the specification's.
-OUR_FIELDS: set[str] = {"container.lookup"}
+OUR_FIELDS: set[str] = {"container.lookup", "evt.unread", "fd.realpath"}
 OUR_EVENTS: set[str] = set()
 OUR_FLAGS: set[str] = set()
 

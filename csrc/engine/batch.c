@@ -40,9 +40,10 @@ static int put(struct fl_batch *b, const void *bytes, size_t n)
     return 0;
 }
 
-int fl_batch_begin(struct fl_batch *b, uint32_t rule, const struct fl_event *ev)
+int fl_batch_begin(struct fl_batch *b, uint32_t rule, const struct fl_event *ev, bool incomplete)
 {
     struct head head = {.rule = rule, .num = ev->num, .ts = ev->ts, .tid = ev->tid, .type = ev->type, .cpu = ev->cpu, .record_size = ev->size};
+    head.cpu |= incomplete ? FL_MATCH_INCOMPLETE : 0;
     b->match = b->len;
     return put(b, &head, sizeof head);
 }

@@ -13,6 +13,8 @@
 /* Bytes of a match without its record: a value that would exceed them is absent. (A hostile program can print the same text often.) */
 #define FL_MATCH_BYTES (64u << 20)
 
+#define FL_MATCH_INCOMPLETE 0x8000u     /* the bit of a match's cpu that tells so */
+
 struct fl_batch {
     uint8_t *data;
     size_t len, size;
@@ -21,7 +23,8 @@ struct fl_batch {
 };
 
 /* All return 0, or -1 when memory is out. */
-int fl_batch_begin(struct fl_batch *batch, uint32_t rule, const struct fl_event *ev);
+/* incomplete: records were lost that may have changed what is known of the event's thread. */
+int fl_batch_begin(struct fl_batch *batch, uint32_t rule, const struct fl_event *ev, bool incomplete);
 int fl_batch_value(struct fl_batch *batch, const struct fl_value *value);
 int fl_batch_end(struct fl_batch *batch, uint32_t values, const struct fl_event *ev);
 void fl_batch_free(struct fl_batch *batch);

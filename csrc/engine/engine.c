@@ -137,13 +137,22 @@ static bool fill_from_state(void *context, uint32_t slot, const struct fl_slot *
     return fl_extract(&e->view, row->field, &row->argument, out);
 }
 
+/* Whether what the state tells of an event's thread may be wrong: records were lost while it was there. */
+static bool after_loss(const fl_engine *e)
+{
+    uint64_t lost_ts = e->rings ? fl_rings_get_stats(e->rings).lost_ts : 0;
+    const struct fl_thread *thread = e->view.now ? e->view.now->thread : NULL;
+
+    return lost_ts && (!thread || thread->clone_ts <= lost_ts);
+}
+
 static int emit(fl_engine *e, uint32_t rule, const struct fl_event *ev)
 {
     uint32_t count;
     const uint16_t *slots = fl_program_outputs(e->program, rule, &count);
     if (e->documents && ev == &e->item.event)   /* without memory for it, the match has no record */
         (void)fl_document_run_record(e->documents, &e->scratch, &e->item.event);
-    int rc = fl_batch_begin(&e->batch, rule, ev);
+    int rc = fl_batch_begin(&e->batch, rule, ev, after_loss(e));
     for (uint32_t i = 0; i < count && !rc; i++)
         rc = fl_batch_value(&e->batch, fl_vm_value(e->vm, slots[i]));
     if (rc || fl_batch_end(&e->batch, count, ev)) {

@@ -545,3 +545,15 @@ EXTRACT(evt_buffer)
         return false;
     return fl_set_bytes(out, view->ev->param[i], view->ev->len[i]);
 }
+
+EXTRACT(evt_unread)
+{
+    uint32_t left = view->ev->unread, count = 0;
+    const struct fl_event_info *info = fl_info(view);
+    struct fl_value *list = left ? fl_scratch_take(view->scratch, FL_MAX_PARAMS * sizeof *list) : NULL;
+
+    for (uint32_t i = 0; list && i < info->nparams; i++)
+        if (left & 1u << i)
+            fl_set_slice(&list[count++], (struct fl_slice){info->params[i].name, (uint32_t)strlen(info->params[i].name)});
+    return count && fl_set_list(out, list, count);
+}

@@ -100,6 +100,8 @@ bool fl_path_single_slashes(const struct fl_view *view, struct fl_slice path, st
     return fl_text_end(&text, out);
 }
 
+EXTRACT(fd_realpath) { return view->ev->realpath.len && fl_set_slice(out, view->ev->realpath); }
+
 EXTRACT(fd_nameraw)
 {
     const struct fl_fd *fd = fl_fd_of(view);

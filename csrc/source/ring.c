@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -46,6 +47,10 @@ struct fl_rings {
     int closed;
     struct fl_rings_stats stats;
     uint32_t since_release;
+    uint64_t lost_events[FL_PROBE_EVENTS];      /* that LOST_E has told of, by type */
+    uint64_t lost;              /* that are to be told of, … */
+    char lost_text[1024];       /* … and which they are */
+    uint8_t lost_record[2048];
 };
 
 static long page(void) { return sysconf(_SC_PAGESIZE); }
@@ -291,6 +296,46 @@ static int fill(struct fl_rings *r, struct ring *ring, struct fl_error *error)
     return FL_OK;
 }
 
+static uint64_t lost_in_all(const struct fl_rings *r)
+{
+    uint64_t lost = 0;
+
+    for (unsigned i = 0; i < FL_LOSS_KINDS; i++)
+        lost += r->shared->counters.lost[i];
+    return lost;
+}
+
+static void look_for_losses(struct fl_rings *r)
+{
+    uint64_t all = lost_in_all(r);
+    size_t at = 0;
+
+    if (all == r->stats.lost)
+        return;
+    r->lost += all - r->stats.lost;
+    r->stats.lost = all;
+    r->stats.lost_ts = r->horizon + FL_RING_WINDOW_NS;
+    r->lost_text[0] = 0;
+    for (unsigned i = 0; i < FL_EV_COUNT; i++) {
+        uint64_t count = r->shared->counters.lost_events[i], before = r->lost_events[i];
+        r->lost_events[i] = count;
+        if (count > before && at < sizeof r->lost_text)
+            at += (size_t)snprintf(r->lost_text + at, sizeof r->lost_text - at, "%s%s=%llu", at ? " " : "", fl_events[i].name,
+                                   (unsigned long long)(count - before));
+    }
+}
+
+/* What was lost, as an event of its own */
+static int tell_losses(struct fl_rings *r, struct fl_event *event)
+{
+    *event = (struct fl_event){.num = ++r->stats.records, .ts = r->stats.lost_ts, .tid = -1, .type = FL_EV_LOST_E, .nparams = FL_NPARAMS(LOST_E),
+                               .len = {8, 8, (uint32_t)strlen(r->lost_text) + 1},
+                               .param = {(const uint8_t *)&r->lost, (const uint8_t *)&r->stats.lost, (const uint8_t *)r->lost_text}};
+    int rc = fl_event_build(event, r->lost_record, sizeof r->lost_record);
+    r->lost = 0;
+    return rc ? 0 : 1;
+}
+
 void fl_rings_look(struct fl_rings *r)
 {
     struct timespec now;
@@ -299,10 +344,13 @@ void fl_rings_look(struct fl_rings *r)
     r->horizon = r->shared->config.boot_ns + (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec - FL_RING_WINDOW_NS;
     for (uint32_t i = 0; i < r->count; i++)
         r->rings[i].end = __atomic_load_n(r->rings[i].producer, __ATOMIC_ACQUIRE);
+    look_for_losses(r);
 }
 
 int fl_rings_next(struct fl_rings *r, struct fl_event *event, struct fl_error *error)
 {
+    if (r->lost && tell_losses(r, event))
+        return 1;
     for (;;) {
         struct ring *first = NULL;
         r->held = false;
@@ -354,7 +402,6 @@ struct fl_rings_stats fl_rings_get_stats(const struct fl_rings *r)
 
     stats.rings = r->count;
     stats.unread = r->shared->counters.unread;
-    for (unsigned i = 0; i < FL_LOSS_KINDS; i++)
-        stats.lost += r->shared->counters.lost[i];
+    stats.lost = lost_in_all(r);
     return stats;
 }

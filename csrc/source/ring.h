@@ -29,6 +29,7 @@ struct fl_rings_stats {
     uint64_t malformed;         /* left out, as their lengths don't fit */
     uint64_t bytes;
     uint64_t lost;              /* that the probe could not write */
+    uint64_t lost_ts;           /* when it was last noticed that records were lost, ns since the epoch; 0: never */
     uint64_t unread;            /* records with a parameter that could not be read */
     uint32_t rings;
 };
@@ -43,6 +44,7 @@ int fl_rings_wait(struct fl_rings *rings);
 /* Ends the waiting, now and later. From any thread, and from a signal handler. */
 void fl_rings_close(struct fl_rings *rings);
 
+/* What was lost since the last pass comes first, as a LOST_E event: so many records, so many in all, and the events "openat=5 close=3". */
 /* Begins a pass: records up to now, less the window, are delivered. */
 void fl_rings_look(struct fl_rings *rings);
 /* The next record. 1: *event is one, until the next call; 0: none is left in this pass. FL_ERR_CAPTURE: a ring is corrupt. */

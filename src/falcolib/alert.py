@@ -111,8 +111,8 @@ class Alert:
 
     @property
     def complete(self) -> bool:
-        """False if events of this thread may have been lost before."""
-        return True                 # a capture loses nothing while it is read
+        """False if events were lost before, in the life of this thread: what is told of its process and descriptors may be out of date."""
+        return self._match.complete
 
     @property
     def id(self) -> str:

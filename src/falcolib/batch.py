@@ -19,6 +19,8 @@ Raw: TypeAlias = bool | int | float | bytes | list["Raw"] | None
 #: A match begins with its size in bytes and its rule; then come num, time, tid, type, cpu, the record's size, how many values there are.
 _START, _HEAD = struct.Struct("<II"), struct.Struct("<QQqHHII")
 _I64, _U64, _F64, _U32 = (struct.Struct("<" + c) for c in "qQdI")
+#: Of the processor's number: FL_MATCH_INCOMPLETE (csrc/engine/batch.h).
+_INCOMPLETE = 0x8000
 _NUMBERS = {I64: _I64, U64: _U64, F64: _F64}
 
 
@@ -43,7 +45,13 @@ class Match(NamedTuple):
 
     def head(self) -> tuple[int, int, int, int, int]:
         """The event's number, time, thread, type and processor."""
-        return _HEAD.unpack_from(self.data)[:5]
+        num, time, tid, type_, cpu, _, _ = _HEAD.unpack_from(self.data)
+        return num, time, tid, type_, cpu & ~_INCOMPLETE
+
+    @property
+    def complete(self) -> bool:
+        """False: records were lost that may have changed what is known of the event's thread."""
+        return not _HEAD.unpack_from(self.data)[4] & _INCOMPLETE
 
     def values(self) -> tuple[Raw, ...]:
         """What the rule prints."""
