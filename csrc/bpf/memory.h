@@ -8,7 +8,7 @@
 #include "process.h"
 
 #define SNAPLEN_MAX 16383u
-#define IOV_PARTS 64            /* of a vector: its size counts so many parts, its data 8 */
+#define IOV_PARTS 32            /* of a vector: its size counts so many parts, its data 8 */
 #define IOV_DATA_PARTS 8
 
 INLINE u64 snap(u64 len)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the probe tells of a call is true: also where another thread rewrites its arguments, where memory isn't there, and after losses."""
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+from live import PATIENCE, Watch, in_child, needs_live
+from test_live import rule
+
+import falcolib
+
+pytestmark = needs_live
+
+libc = ctypes.CDLL(None, use_errno=True)
+OPENS = "evt.type in (open, openat, openat2, creat)"
+
+
+@pytest.mark.parametrize("loader", ["core", "pylibbpf"])
+def test_both_loaders_load_the_probe(loader: str, tmp_path: Path) -> None:
+    if loader == "pylibbpf":
+        pytest.importorskip("pylibbpf", reason="pylibbpf has no wheel for this Python")
+    path = tmp_path / "file"
+    with Watch(rule("seen", f"{OPENS} and fd.name = '{path}'", "%fd.name"), loader=loader) as watch:
+        path.write_text("x")
+        watch.first("seen")
+
+
+def test_a_path_that_another_thread_rewrites_is_told_as_it_was_when_the_call_began(tmp_path: Path) -> None:
+    secret, harmless = tmp_path / "secret", tmp_path / "harmls"
+    os.mkfifo(secret)                           # its opening waits until there is a writer: time enough
+    buffer = ctypes.create_string_buffer(bytes(secret))
+    output = "%fd.name %fd.realpath"
+    with Watch(rule("secret", f"{OPENS} and fd.name = '{secret}' and evt.is_open_read = true", output)
+               + rule("harmless", f"{OPENS} and fd.name = '{harmless}'", output)) as watch:
+        opener = threading.Thread(target=lambda: os.close(libc.open(buffer, os.O_RDONLY)))
+        opener.start()
+        waits = Path(f"/proc/self/task/{opener.native_id}/syscall")
+        watch.until(lambda: waits.read_text().startswith(("257 ", "2 ")))
+        buffer.value = bytes(harmless)
+        os.close(os.open(secret, os.O_WRONLY))
+        opener.join()
+        fields = watch.first("secret").fields
+    assert fields["fd.name"] == fields["fd.realpath"] == str(secret)
+    assert not watch.of("harmless")
+
+
+def test_an_address_that_another_thread_rewrites_is_told_as_it_was_when_the_call_began(tmp_path: Path) -> None:
+    true, false = tmp_path / "true", tmp_path / "none"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(true))
+        server.listen(0)
+        filling = socket.socket(socket.AF_UNIX)
+        filling.connect(str(true))              # the queue is full: the next one waits
+        connecting = socket.socket(socket.AF_UNIX)
+        address = ctypes.create_string_buffer((socket.AF_UNIX).to_bytes(2, "little") + bytes(true) + b"\0", 110)
+        with Watch(rule("true", f"evt.type = connect and evt.arg.addr endswith '{true}'", "%evt.arg.addr")
+                   + rule("false", f"evt.type = connect and evt.arg.addr endswith '{false}'", "%evt.arg.addr")) as watch:
+            thread = threading.Thread(target=lambda: libc.connect(connecting.fileno(), address, 110))
+            thread.start()
+            waits = Path(f"/proc/self/task/{thread.native_id}/syscall")
+            watch.until(lambda: waits.read_text().startswith("42 "))
+            address.raw = address.raw.replace(bytes(true), bytes(false))
+            for _ in range(2):
+                server.accept()[0].close()
+            thread.join()
+            watch.first("true")
+        assert not watch.of("false")
+        filling.close()
+        connecting.close()
+
+
+def test_the_kernels_own_path_is_told_whatever_was_passed(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a/b")
+    asked = f"{tmp_path}/link/../b/./file"
+    with Watch(rule("real", f"{OPENS} and fd.realpath = '{tmp_path}/a/b/file'", "%fd.realpath %evt.arg.name")) as watch:
+        os.close(os.open(asked, os.O_CREAT | os.O_WRONLY))
+        assert watch.first("real").fields["evt.arg.name"] == asked
+
+
+def test_a_parameter_that_cannot_be_read_is_marked() -> None:
+    with Watch(rule("unread", f"{OPENS} and evt.res = EFAULT and proc.pid = {os.getpid()}", "%evt.unread")) as watch:
+        libc.open(ctypes.c_void_p(16), os.O_RDONLY)
+        assert watch.first("unread").fields["evt.unread"] == ["name"]
+        assert watch.engine.stats().unread > 0
+
+
+IA32 = r"""
+static long call(long number, long a, long b, long c) {
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");
+    return result;
+}
+void _start(void) { call(5, (long)"/tmp/falcolib-ia32", 0, 0); call(1, 0, 0, 0); }
+"""
+
+
+def test_a_32_bit_system_call_is_recognised(tmp_path: Path) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    (tmp_path / "old.c").write_text(IA32)
+    subprocess.run(["gcc", "-static", "-nostdlib", "-no-pie", "-fno-pie", "-o", tmp_path / "old", tmp_path / "old.c"], check=True)
+    with Watch(rule("old", "evt.type = open and fd.name = /tmp/falcolib-ia32 and evt.res = ENOENT", "%proc.name")) as watch:
+        if subprocess.run([tmp_path / "old"]).returncode:
+            pytest.skip("this kernel takes no 32-bit system calls")
+        assert watch.first("old").fields["proc.name"] == "old"
+
+
+@pytest.mark.parametrize("length", [100, 40_000])
+def test_long_arguments_and_paths(tmp_path: Path, length: int) -> None:
+    text = "x" * length
+    with Watch(rule("long", f"evt.type = execve and evt.res = SUCCESS and proc.exepath endswith /true and proc.ppid = {os.getpid()}", "%proc.args")
+               + rule("path", f"{OPENS} and evt.res = ENAMETOOLONG and proc.pid = {os.getpid()}", "%evt.arg.name")) as watch:
+        subprocess.run(["true", text], check=True)
+        args = watch.first("long").fields["proc.args"]
+        assert set(args) == {"x"}
+        assert len(args) == length if length < 30_000 else len(args) > 30_000
+        with pytest.raises(OSError, match="too long"):
+            os.open("/" + text[:300] + "/" + "y" * 4000, os.O_RDONLY)
+        watch.first("path")
+
+
+def test_what_is_lost_is_told(tmp_path: Path) -> None:
+    """The engine isn't asked for alerts while a child floods a ring of 1 MiB."""
+    rules = falcolib.RuleSet.parse(rule("mark", f"{OPENS} and fd.name startswith '{tmp_path}/mark'", "%fd.name")
+                                   + rule("lost", "evt.type = lost", "%evt.arg.count %evt.arg.events"), name="test")
+    engine, live = falcolib.Engine(rules, matching="all"), falcolib.Live(buf_size_preset=1)
+    guard = threading.Timer(PATIENCE, engine.stop)
+    guard.start()
+    alerts = engine.run(live)
+    threading.Thread(target=lambda: (live.ready.wait(), (tmp_path / "mark1").write_text(""))).start()
+    first = next(alert for alert in alerts if alert.rule == "mark")
+    assert first.complete
+
+    def flood() -> None:
+        for _ in range(60_000):
+            os.close(os.open("/dev/null", os.O_RDONLY))
+
+    in_child(flood)
+    lost = marked = None
+    threading.Thread(target=lambda: (tmp_path / "mark2").write_text("")).start()
+    for alert in alerts:
+        if alert.rule == "lost":
+            lost = alert
+            (tmp_path / "mark3").write_text("")
+        elif lost:
+            marked = alert
+        if lost and marked:
+            break
+    engine.stop()
+    list(alerts)
+    guard.cancel()
+    assert lost
+    assert int(lost.fields["evt.arg.count"]) > 0
+    assert "close=" in lost.fields["evt.arg.events"]
+    assert marked
+    assert not marked.complete
+    assert engine.stats().lost >= int(lost.fields["evt.arg.count"])
+
+
+def test_nothing_stays_loaded_when_the_monitor_is_killed(tmp_path: Path) -> None:
+    bpftool = shutil.which("bpftool", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    if not bpftool:
+        pytest.skip("no bpftool to look with")
+
+    def loaded() -> set[str]:
+        listed = subprocess.run([bpftool, "prog", "list"], capture_output=True, text=True).stdout
+        return {line.split(":")[0] for line in listed.splitlines() if "name fl_" in line}
+
+    before = loaded()
+    code = "import falcolib; live = falcolib.Live(on_ready=lambda: print('ready', flush=True)); list(falcolib.Engine(falcolib.RuleSet.parse(" \
+        f"{rule('r', 'evt.type = close and proc.name = nobody', 'x')!r})).run(live))"
+    import sys
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    assert child.stdout.readline() == "ready\n"
+    own = loaded() - before
+    assert own
+    child.kill()
+    child.wait()
+    for _ in range(200):
+        if not own & loaded():
+            break
+        threading.Event().wait(0.05)
+    assert not own & loaded()
