@@ -16,17 +16,21 @@ from falcolib import schema
 SOURCE = re.compile(r"(AT_ENTRY\()?(NONE|ZERO|EMPTY|RET|(?:ARG|STR)\((\d)\)|(CONV|FILLER)\((\w+)(?:, (\d))?\))\)?")
 FUNCTIONS = set(re.findall(r"^(CONV|FILLER)\((\w+), ", (ROOT / "csrc/schema/sources.def").read_text(), re.M))
 
+#: System calls that 32-bit processes have.
+IA32 = set(re.findall(r"^IA32\(\d+, (\w+)\)", (ROOT / "csrc/schema/ia32.def").read_text(), re.M))
+
 #: Events that the kernel side makes of itself: how sampling goes, and processors that come and go.
 OWN = {"DROP_E", "DROP_X", "CPU_HOTPLUG_E"}
 
 
 def is_delivered(event: schema.EventInfo) -> bool:
-    """Whether the kernel side delivers an event: exits of system calls that x86_64 or aarch64 has, tracepoints, iterators."""
+    """Whether the kernel side delivers an event: exits of calls that x86_64 (of 64 or 32 bits) or aarch64 has, tracepoints, iterators."""
     if not event.is_current:
         return False
     if event.code in OWN or event.classes & {"TRACEPOINT", "ITER"}:
         return True
-    return event.is_exit and any(s.event == event.id and (s.x86_64, s.aarch64) != (None, None) for s in schema.SYSCALLS.values())
+    return event.is_exit and any(s.event == event.id and ((s.x86_64, s.aarch64) != (None, None) or s.name in IA32)
+                                  for s in schema.SYSCALLS.values())
 
 
 DELIVERED = [e for e in schema.EVENTS if is_delivered(e)]
@@ -95,6 +99,17 @@ def test_relative_paths_start_from_a_descriptor_of_the_same_call() -> None:
         if param.type == "FSRELPATH":
             assert param.at is not None
             assert event.params[param.at].type == "FD", event.code
+
+
+def test_the_probe_has_a_program_for_every_system_call() -> None:
+    handlers = re.findall(r"^HANDLER(_\w+)?\((\w+)\)$", (ROOT / "csrc/bpf/handlers.def").read_text(), re.M)
+    codes = [code for _, code in handlers]
+    assert len(codes) == len(set(codes))
+    numbered = [s for s in schema.SYSCALLS.values() if s.x86_64 is not None or s.name in IA32]
+    assert set(codes) == {schema.EVENTS[s.event].code for s in numbered}
+    # those that know what was taken when the call began
+    at_entry = {e.code for e, p in parameters(DELIVERED) if p.source.startswith("AT_ENTRY(")}
+    assert {code for kind, code in handlers if kind in ("_OPEN", "_ENTRY")} == at_entry
 
 
 HEADERS = ("sys/socket.h", "fcntl.h", "sched.h", "linux/futex.h", "unistd.h", "sys/mman.h", "sys/mount.h", "linux/openat2.h",

@@ -10,6 +10,7 @@
 INLINE u32 number_of_call(struct call *c) { return (u32)c->regs->orig_ax & ~0x40000000u; }
 
 FILL_NUMBER(syscall_number, number_of_call(c))
+FILL_NUMBER(llseek_offset, arg(c, n) << 32 | arg(c, n + 1))
 FILL_NUMBER(syscall_id, fl_probe.config.portable[c->ia32][number_of_call(c) & (FL_PROBE_CALLS - 1)])
 
 /* ---- signals ---- */
