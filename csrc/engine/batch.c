@@ -42,8 +42,8 @@ static int put(struct fl_batch *b, const void *bytes, size_t n)
 
 int fl_batch_begin(struct fl_batch *b, uint32_t rule, const struct fl_event *ev, bool incomplete)
 {
-    struct head head = {.rule = rule, .num = ev->num, .ts = ev->ts, .tid = ev->tid, .type = ev->type, .cpu = ev->cpu, .record_size = ev->size};
-    head.cpu |= incomplete ? FL_MATCH_INCOMPLETE : 0;
+    struct head head = {.rule = rule, .num = ev->num, .ts = ev->ts, .tid = ev->tid, .type = ev->type, .record_size = ev->size};
+    head.cpu = (uint16_t)((ev->cpu & ~FL_MATCH_INCOMPLETE) | (incomplete ? FL_MATCH_INCOMPLETE : 0));
     b->match = b->len;
     return put(b, &head, sizeof head);
 }

@@ -307,8 +307,10 @@ static uint64_t lost_in_all(const struct fl_rings *r)
 
 static void look_for_losses(struct fl_rings *r)
 {
+    _Static_assert(FL_EV_COUNT <= FL_PROBE_EVENTS, "the probe counts the losses of every event");
     uint64_t all = lost_in_all(r);
     size_t at = 0;
+    int len;
 
     if (all == r->stats.lost)
         return;
@@ -319,9 +321,14 @@ static void look_for_losses(struct fl_rings *r)
     for (unsigned i = 0; i < FL_EV_COUNT; i++) {
         uint64_t count = r->shared->counters.lost_events[i], before = r->lost_events[i];
         r->lost_events[i] = count;
-        if (count > before && at < sizeof r->lost_text)
-            at += (size_t)snprintf(r->lost_text + at, sizeof r->lost_text - at, "%s%s=%llu", at ? " " : "", fl_events[i].name,
-                                   (unsigned long long)(count - before));
+        if (count <= before)
+            continue;
+        len = snprintf(r->lost_text + at, sizeof r->lost_text - at, "%s%s=%llu", at ? " " : "", fl_events[i].name,
+                       (unsigned long long)(count - before));
+        if ((size_t)len < sizeof r->lost_text - at)
+            at += (size_t)len;
+        else
+            r->lost_text[at] = 0;       /* rather none than the beginning of a number */
     }
 }
 

@@ -44,10 +44,10 @@ int fl_rings_wait(struct fl_rings *rings);
 /* Ends the waiting, now and later. From any thread, and from a signal handler. */
 void fl_rings_close(struct fl_rings *rings);
 
-/* What was lost since the last pass comes first, as a LOST_E event: so many records, so many in all, and the events "openat=5 close=3". */
 /* Begins a pass: records up to now, less the window, are delivered. */
 void fl_rings_look(struct fl_rings *rings);
-/* The next record. 1: *event is one, until the next call; 0: none is left in this pass. FL_ERR_CAPTURE: a ring is corrupt. */
+/* The next record. 1: *event is one, until the next call; 0: none is left in this pass. FL_ERR_CAPTURE: a ring is corrupt.
+ * What was lost since the last pass comes first, as a LOST_E event: so many records, so many in all, and the events: "openat=5 close=3". */
 int fl_rings_next(struct fl_rings *rings, struct fl_event *event, struct fl_error *error);
 
 struct fl_rings_stats fl_rings_get_stats(const struct fl_rings *rings);
