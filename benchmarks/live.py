@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What watching a machine costs: a flood of 1 million open+close on one processor, with 100 reads of /etc/shadow strewn in, with and without
-`falcolib run` and the public rules; and what a system call costs that no rule needs. Needs root, gcc, and $CONFORMANCE for the rules.
+"""What watching a machine costs: a flood of 1 million open+close on one processor, with 100 reads of /etc/shadow strewn in, with and
+without `falcolib run` and the public rules; and what a system call costs that no rule needs. Needs root, gcc, and $CONFORMANCE for the
+rules.
 
 Falco 0.44.1 on the same kind of machine, with default buffers: 904,000 of 2 million events lost, the flood slowed from 2.3 to 3.5 s, 5.4
 seconds of CPU; a call that no rule needs costs 105 ns more.
@@ -73,28 +74,26 @@ def cpu_of_children() -> float:
 
 
 def watched(program: pathlib.Path, *arguments: object) -> tuple[str, str, str, float]:
-    """What the program printed while falcolib watched; falcolib's alerts, what it said, and seconds of CPU that it used once it was ready."""
+    """What the program printed while falcolib watched; falcolib's alerts, what it said, and seconds of CPU it used once it was ready."""
     command = [sys.executable, "-m", "falcolib", "run", *(part for name in PUBLIC for part in ("-r", str(RULES / name)))]
-    out = tempfile.TemporaryFile("w+")          # a pipe that nobody reads would stop it
-    monitor = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
-    assert monitor.stderr is not None
-    while "Watching" not in (line := monitor.stderr.readline()):
-        if not line:
-            sys.exit("falcolib ended before it was ready")
+    with tempfile.TemporaryFile("w+") as out:           # a pipe that nobody reads would stop it
+        monitor = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
+        assert monitor.stderr is not None
+        while "Watching" not in (line := monitor.stderr.readline()):
+            if not line:
+                sys.exit("falcolib ended before it was ready")
 
-    def used() -> float:
-        fields = pathlib.Path(f"/proc/{monitor.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        def used() -> float:
+            fields = pathlib.Path(f"/proc/{monitor.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    before = used()
-    printed = subprocess.run([program, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
-    seconds = used() - before
-    monitor.send_signal(signal.SIGTERM)
-    _, said = monitor.communicate()
-    out.seek(0)
-    alerts = out.read()
-    out.close()
-    return printed.strip(), alerts, said, seconds
+        before = used()
+        printed = subprocess.run([program, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+        seconds = used() - before
+        monitor.send_signal(signal.SIGTERM)
+        _, said = monitor.communicate()
+        out.seek(0)
+        return printed.strip(), out.read(), said, seconds
 
 
 def main() -> None:
@@ -117,8 +116,8 @@ def main() -> None:
             found = sum("Read sensitive file untrusted" in line and " load" in line for line in alerts.splitlines())
             lost = next((line for line in said.splitlines() if "lost by the kernel side" in line), "nothing lost")
             events = next((line for line in said.splitlines() if line.startswith("Events read")), "")
-            print(f"  {turn + 1}: alone {before} s, watched {during} s, falcolib used {seconds:.2f} s of CPU; {found} alerts of 100; {lost}; {events}",
-                  flush=True)
+            print(f"  {turn + 1}: alone {before} s, watched {during} s, falcolib used {seconds:.2f} s of CPU; {found} alerts of 100; "
+                  f"{lost}; {events}", flush=True)
 
 
 if __name__ == "__main__":

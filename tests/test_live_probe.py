@@ -2,18 +2,22 @@
 """What the probe tells of a call is true: also where another thread rewrites its arguments, where memory isn't there, and after losses."""
 
 import ctypes
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from live import PATIENCE, Watch, in_child, needs_live
-from test_live import rule
 
 import falcolib
+from live import PATIENCE, Watch, in_child, needs_live
+from test_live import rule
 
 pytestmark = needs_live
 
@@ -97,25 +101,37 @@ static long call(long number, long a, long b, long c) {
     __asm__ volatile("int $0x80" : "=a"(result) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory");
     return result;
 }
-void _start(void) { call(5, (long)"/tmp/falcolib-ia32", 0, 0); call(1, 0, 0, 0); }
+void _start(void)
+{
+    call(22, (long)"/falcolib-ia32", 0, 0);     /* umount */
+    call(140, 99, 1, 2);                        /* _llseek */
+    call(5, (long)"/tmp/falcolib-ia32", 0, 0);
+    call(1, 0, 0, 0);
+}
 """
 
 
-def test_a_32_bit_system_call_is_recognised(tmp_path: Path) -> None:
+def test_32_bit_system_calls_are_recognised(tmp_path: Path) -> None:
+    """Also those that 64-bit processes don't have."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
     (tmp_path / "old.c").write_text(IA32)
     subprocess.run(["gcc", "-static", "-nostdlib", "-no-pie", "-fno-pie", "-o", tmp_path / "old", tmp_path / "old.c"], check=True)
-    with Watch(rule("old", "evt.type = open and fd.name = /tmp/falcolib-ia32 and evt.res = ENOENT", "%proc.name")) as watch:
+    with Watch(rule("old", "evt.type = open and fd.name = /tmp/falcolib-ia32 and evt.res = ENOENT", "%proc.name")
+               + rule("umount", "evt.type = umount and proc.name = old", "%evt.arg.name")
+               + rule("seek", "evt.type = llseek and proc.name = old", "%evt.arg.offset %evt.res")) as watch:
         if subprocess.run([tmp_path / "old"]).returncode:
             pytest.skip("this kernel takes no 32-bit system calls")
         assert watch.first("old").fields["proc.name"] == "old"
+        assert watch.first("umount").fields["evt.arg.name"] == "/falcolib-ia32"
+        assert watch.first("seek").fields == {"evt.arg.offset": str((1 << 32) + 2), "evt.res": "EBADF"}
 
 
 @pytest.mark.parametrize("length", [100, 40_000])
 def test_long_arguments_and_paths(tmp_path: Path, length: int) -> None:
     text = "x" * length
-    with Watch(rule("long", f"evt.type = execve and evt.res = SUCCESS and proc.exepath endswith /true and proc.ppid = {os.getpid()}", "%proc.args")
+    ours = f"evt.type = execve and evt.res = SUCCESS and proc.exepath endswith /true and proc.ppid = {os.getpid()}"
+    with Watch(rule("long", ours, "%proc.args")
                + rule("path", f"{OPENS} and evt.res = ENAMETOOLONG and proc.pid = {os.getpid()}", "%evt.arg.name")) as watch:
         subprocess.run(["true", text], check=True)
         args = watch.first("long").fields["proc.args"]
@@ -164,28 +180,31 @@ def test_what_is_lost_is_told(tmp_path: Path) -> None:
     assert engine.stats().lost >= int(lost.fields["evt.arg.count"])
 
 
-def test_nothing_stays_loaded_when_the_monitor_is_killed(tmp_path: Path) -> None:
+def test_nothing_stays_loaded_when_the_monitor_is_killed() -> None:
     bpftool = shutil.which("bpftool", path="/usr/sbin:/usr/bin:/sbin:/bin")
     if not bpftool:
         pytest.skip("no bpftool to look with")
 
-    def loaded() -> set[str]:
-        listed = subprocess.run([bpftool, "prog", "list"], capture_output=True, text=True).stdout
-        return {line.split(":")[0] for line in listed.splitlines() if "name fl_" in line}
+    def loaded() -> set[int]:
+        return {program["id"] for program in json.loads(subprocess.check_output([bpftool, "--json", "prog", "list"]))}
 
-    before = loaded()
-    code = "import falcolib; live = falcolib.Live(on_ready=lambda: print('ready', flush=True)); list(falcolib.Engine(falcolib.RuleSet.parse(" \
-        f"{rule('r', 'evt.type = close and proc.name = nobody', 'x')!r})).run(live))"
-    import sys
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert child.stdout
-    assert child.stdout.readline() == "ready\n"
-    own = loaded() - before
-    assert own
-    child.kill()
-    child.wait()
-    for _ in range(200):
-        if not own & loaded():
-            break
-        threading.Event().wait(0.05)
-    assert not own & loaded()
+    rules = rule("none", "evt.type = close and proc.name = nobody", "x")
+    code = f"""
+import falcolib
+live = falcolib.Live(on_ready=lambda: print("ready", flush=True))
+list(falcolib.Engine(falcolib.RuleSet.parse({rules!r})).run(live))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout
+            assert child.stdout.readline() == "ready\n"
+            own = {int(found[1]) for info in Path(f"/proc/{child.pid}/fdinfo").iterdir()
+                   if (found := re.search(r"^prog_id:\s+(\d+)$", info.read_text(), re.M))}
+            assert own
+            assert own <= loaded()
+        finally:
+            child.kill()
+    end = time.monotonic() + PATIENCE           # the kernel frees them after a while
+    while own & loaded():
+        assert time.monotonic() < end, own
+        time.sleep(0.02)

@@ -20,7 +20,7 @@ FIELD_FLAGS = {"TABLE_ONLY": "HIDDEN", "FORMAT_SUGGESTED": "SUGGESTED", "NO_PTR_
 
 #: Fields, system calls with an event of their own, and flag tables that only we have. Events of ours follow the specification's.
 OUR_FIELDS: set[str] = {"container.lookup", "evt.unread", "fd.realpath"}
-OUR_EVENTS: set[str] = set()
+OUR_EVENTS: set[str] = {"lost"}
 OUR_FLAGS: set[str] = set()
 
 #: Where the recorded answers of Falco win over the specification: the class of util.cnt is hidden.
