@@ -31,7 +31,7 @@ BUFFER_PRESETS = {n: 1 << (19 + n) for n in range(1, 11)}
 
 
 class Live:
-    """This machine's system calls, as its kernel tells them: needs root (or CAP_BPF and CAP_PERFMON), a kernel of 5.8 or later with BTF,
+    """This machine's system calls, as its kernel tells them: needs root (or CAP_BPF and CAP_PERFMON), a kernel of 5.11 or later with BTF,
     and ``pip install 'falcolib[live]'``.
 
     buf_size_preset: size of each ring buffer, 1 to 10 (1 MiB to 512 MiB; 4 is 8 MiB). cpus_for_each_buffer: processors that share one; 0:

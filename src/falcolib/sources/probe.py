@@ -62,7 +62,7 @@ def object_path() -> Path:
 def check_kernel() -> None:
     """Raises ProbeError, with the cure, if this process can't load a probe into this kernel."""
     if not os.path.exists("/sys/kernel/btf/vmlinux"):
-        raise ProbeError("this kernel has no /sys/kernel/btf/vmlinux: live capture needs Linux 5.8 or later, with CONFIG_DEBUG_INFO_BTF")
+        raise ProbeError("this kernel has no /sys/kernel/btf/vmlinux: live capture needs Linux 5.11 or later, with CONFIG_DEBUG_INFO_BTF")
     effective = 0
     with open("/proc/self/status") as status:
         for line in status:
