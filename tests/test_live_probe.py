@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the probe tells of a call is true: also where another thread rewrites its arguments, where memory isn't there, and after losses."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -198,8 +199,10 @@ list(falcolib.Engine(falcolib.RuleSet.parse({rules!r})).run(live))
         try:
             assert child.stdout
             assert child.stdout.readline() == "ready\n"
-            own = {int(found[1]) for info in Path(f"/proc/{child.pid}/fdinfo").iterdir()
-                   if (found := re.search(r"^prog_id:\s+(\d+)$", info.read_text(), re.M))}
+            own = set()
+            for info in Path(f"/proc/{child.pid}/fdinfo").iterdir():
+                with contextlib.suppress(FileNotFoundError):        # it has been closed since
+                    own |= set(map(int, re.findall(r"^prog_id:\s+(\d+)$", info.read_text(), re.M)))
             assert own
             assert own <= loaded()
         finally:
