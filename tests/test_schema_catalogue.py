@@ -124,3 +124,9 @@ class TestEvents:
 
     def test_the_command(self) -> None:
         assert CliRunner().invoke(events_command, ["--format", "markdown"]).output.startswith("## System calls\n")
+
+
+def test_the_calls_that_the_state_needs_are_known_by_their_ids() -> None:
+    names = {schema.SYSCALLS[number].name for number in schema.state_calls()}
+    assert names >= {"execve", "clone", "openat", "close", "socket", "connect", "setuid", "prctl", "sched_process_exit"}
+    assert not names & {"read", "write", "futex", "getpid"}

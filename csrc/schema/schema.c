@@ -172,6 +172,7 @@ static const fl_word_row words[] = {
 #define CATEGORY_CLASS(name, value) {"CATEGORY_CLASS", #name, value},
 #define FIELD_FLAG(name, value) {"FIELD_FLAG", #name, value},
 #define FIELD_ARGUMENT(name, value) {"FIELD_ARGUMENT", #name, value},
+#define STATE_CALL(name) {"STATE_CALL", #name, FL_SC_##name},
 #include "words.h"
 };
 

@@ -23,6 +23,9 @@
 #ifndef FIELD_ARGUMENT
 #define FIELD_ARGUMENT(name, value)
 #endif
+#ifndef STATE_CALL
+#define STATE_CALL(name)
+#endif
 #ifndef FIELD_CLASS
 #define FIELD_CLASS(name, heading, description)
 #endif
@@ -36,4 +39,5 @@
 #undef CATEGORY_CLASS
 #undef FIELD_FLAG
 #undef FIELD_ARGUMENT
+#undef STATE_CALL
 #undef FIELD_CLASS

@@ -198,6 +198,12 @@ def _words(kind: str) -> tuple[tuple[str, int], ...]:
 
 
 @cache
+def state_calls() -> frozenset[int]:
+    """Portable ids of the calls that change what is known of processes and descriptors: always traced (source: spec, engine.md F5)."""
+    return frozenset(number for _, number in _words("STATE_CALL"))
+
+
+@cache
 def _bits(kind: str, value: int) -> frozenset[str]:
     return frozenset(name for name, bit in _words(kind) if value & bit)
 

@@ -15,17 +15,6 @@ if TYPE_CHECKING:
     from ..compiler import Program
     from ..core import Core
 
-#: The calls (and the tracepoint) that change what is known of processes and descriptors; always traced (spec: engine.md F5).
-STATE = frozenset((
-    "accept", "accept4", "bind", "capset", "chdir", "chroot", "clone", "clone3", "close", "close_range", "connect", "creat", "dup",
-    "dup2", "dup3", "epoll_create", "epoll_create1", "eventfd", "eventfd2", "execve", "execveat", "fchdir", "fcntl", "fcntl64", "fork",
-    "getsockopt", "inotify_init", "inotify_init1", "io_uring_setup", "memfd_create", "mount", "open", "open_by_handle_at", "openat",
-    "openat2", "pidfd_getfd", "pidfd_open", "pipe", "pipe2", "prctl", "prlimit64", "recvfrom", "recvmmsg", "recvmsg",
-    "sched_process_exit", "sendmmsg", "sendmsg", "sendto", "setgid", "setgid32", "setregid", "setresgid", "setresgid32", "setresuid",
-    "setresuid32", "setreuid", "setrlimit", "setsid", "setuid", "setuid32", "shutdown", "signalfd", "signalfd4", "socket", "socketpair",
-    "timerfd_create", "umount", "umount2", "userfaultfd", "vfork",
-))
-
 #: What falco.yaml's buf_size_preset means, in bytes: 1 MiB … 512 MiB.
 BUFFER_PRESETS = {n: 1 << (19 + n) for n in range(1, 11)}
 
@@ -168,6 +157,7 @@ def wanted_syscalls(program: Program | None) -> bytes:
     """The calls that a program's rules and the state need, a byte each by portable id; all of them where there are no rules."""
     wanted = bytearray(512)
     everything = program is None or not program.rules
+    state = schema.state_calls()
     for call in schema.SYSCALLS.values():
-        wanted[call.id] = everything or call.name in STATE or bool(lib.fl_program_needs(program.handle, call.event))    # type: ignore[union-attr]
+        wanted[call.id] = everything or call.id in state or bool(lib.fl_program_needs(program.handle, call.event))    # type: ignore[union-attr]
     return bytes(wanted)
