@@ -31,6 +31,7 @@ int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size
     event->nparams = nparams < info->nparams ? nparams : info->nparams;
     event->record = record;
     event->size = len;
+    fl_event_not_live(event);
     return 0;
 }
 

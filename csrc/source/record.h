@@ -41,6 +41,13 @@ struct fl_event {
     struct fl_slice realpath;   /* the kernel's path of the file that the call opened */
 };
 
+/* A record holds nothing of this; a live source sets it behind fl_event_decode. */
+static inline void fl_event_not_live(struct fl_event *event)
+{
+    event->unread = event->live = 0;
+    event->realpath = (struct fl_slice){NULL, 0};
+}
+
 /* Takes a record of `size` bytes apart. 0, or -1 if a length doesn't fit or the type is unknown. num, cpu and hidden are the caller's.
  * nparams is never more than the schema's, also where the record has more. */
 int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size);

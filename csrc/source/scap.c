@@ -222,6 +222,7 @@ static int decode_v1(struct fl_event *ev, const uint8_t *record, uint32_t room)
         ev->nparams = (uint32_t)n;
         ev->record = NULL;
         ev->size = 0;
+        fl_event_not_live(ev);
         return 0;
     }
     return -1;
