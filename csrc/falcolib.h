@@ -60,6 +60,8 @@ int fl_program_needs(const fl_program *program, unsigned event);       /* 1: rul
 typedef struct {
     uint32_t threads, fds;      /* limits of the state; 0 = the default */
     uint32_t match_all;         /* 0: the first rule that matches an event; 1: all */
+    uint32_t base64;            /* 1: bytes in evt.args and evt.arg are base64 */
+    uint32_t purge_interval, purge_timeout;     /* s: between looks for threads that ended unseen, and of silence before; 0 = 300 */
     const char *hostname;       /* for evt.hostname; NULL = "" */
     const char *static_container;       /* the one that all processes are in, in the JSON of a container event; NULL: control groups tell */
 } fl_engine_options;
@@ -72,10 +74,12 @@ typedef struct {
     uint64_t fake_threads, fd_lookups_failed;
     uint64_t texts_refused;     /* by the state: all texts together have a limit */
     uint64_t scanned_threads, scanned_fds, scan_ns;     /* of the last fl_engine_snapshot: found, and the time it took */
+    uint64_t iterated_threads;  /* of scanned_threads: those that the kernel's iterators told */
     uint64_t lookups;           /* threads that were unknown at their first event, and looked up in /proc; … */
     uint64_t lookups_failed;    /* … had ended by then; … */
     uint64_t lookups_refused;   /* … were not looked up, as that took too much of the time */
     uint64_t threads_purged;    /* of threads_removed: their exits were not seen */
+    uint64_t containers, containers_imageless;          /* of which there is an entry; whose image isn't known */
     uint64_t containers_asked, containers_unknown, containers_refused;
     uint64_t malformed, unrecognised, too_large;        /* documents that could not be used */
     uint64_t undated;           /* documents that don't tell their time: they have that of their reading */
@@ -92,7 +96,8 @@ void fl_engine_free(fl_engine *engine);
 int fl_engine_set_program(fl_engine *engine, const fl_program *program, fl_error_text *error);
 
 /* Capture bytes. push copies; run goes on until the bytes are used up (returns 0), the batch is full (returns 1), or an error. finish checks
- * that the capture ended where it may. 2 instead of 1: more matches of the last event are to come; a new program loses them. */
+ * that the capture ended where it may. 2 instead of 1: more matches of the last event are to come; a new program loses them.
+ * 3: before it goes on, users of containers are wanted (fl_engine_wanted_accounts). */
 int fl_engine_push(fl_engine *engine, const void *bytes, size_t len);
 /* As push without copying: the bytes must stay until run or step has returned 0 or failed, or until more are pushed or lent. */
 int fl_engine_lend(fl_engine *engine, const void *bytes, size_t len);
@@ -112,14 +117,16 @@ int fl_engine_share(fl_engine *engine, uint32_t number, uint32_t of);
 int fl_engine_rewind(fl_engine *engine);
 
 /* The state of this machine, instead of what a capture begins with: threads, descriptors, addresses, users and groups, read from root/proc and
- * root/etc. Threads that are unknown at their first event are looked up there from now on, until fl_engine_rewind. */
-int fl_engine_snapshot(fl_engine *engine, const char *root, fl_error_text *error);
+ * root/etc. Threads that are unknown at their first event are looked up there from now on, until fl_engine_rewind. loader: the probe whose
+ * iterators tell of threads and descriptors, where they can; NULL: /proc does. */
+int fl_engine_snapshot(fl_engine *engine, const char *root, fl_loader *loader, fl_error_text *error);
 /* Makes an event of a thread current, with one of its descriptors (-1: none), to ask for fields of both. After fl_engine_snapshot, a thread that
  * isn't known is looked up. 1, or 0: there is no such thread. */
 int fl_engine_look(fl_engine *engine, int64_t tid, int64_t fd);
-/* Instead of a capture, documents of a source (fl_schema_document), an event of at most `limit` bytes: what is pushed from now on is JSON
- * texts (source/documents.h), until fl_engine_rewind. Numbers and relative times of events begin anew. */
-int fl_engine_open_documents(fl_engine *engine, unsigned source, size_t limit, fl_error_text *error);
+/* Instead of a capture, documents of a source (fl_schema_document), an event of at most `limit` bytes, a text (which may be a list of events) of
+ * at most `text`: what is pushed from now on is JSON texts (source/documents.h), until fl_engine_rewind. Numbers and relative times of events
+ * begin anew. */
+int fl_engine_open_documents(fl_engine *engine, unsigned source, size_t limit, size_t text, fl_error_text *error);
 /* What could not be used, the oldest first: 1 = there is one. kind: 0 malformed, 1 no event of this source, 2 too large; line: from 1, and
  * again from 1 behind each byte 0x1e. */
 typedef struct { uint64_t line, offset; uint32_t kind; } fl_document_fault;
@@ -129,28 +136,50 @@ int fl_engine_fault(fl_engine *engine, fl_document_fault *fault);
 fl_loader *fl_loader_open(const void *object, size_t size, fl_error_text *error);
 void fl_loader_free(fl_loader *loader);
 int fl_loader_map(const fl_loader *loader, const char *name);
-/* Loads the programs of the events of `wanted` calls (as fl_live_choose takes them) that aren't loaded yet. */
+/* Loads the programs of the events of `wanted` calls (fl_live_needs.calls) that aren't loaded yet. */
 int fl_loader_choose(fl_loader *loader, const uint8_t *wanted, fl_error_text *error);
 int fl_loader_start(fl_loader *loader, const char *program, fl_error_text *error);
+typedef struct { char name[64]; uint64_t runs, ns; } fl_program_runs;
+/* The n-th loaded program, and how often and long it has run (0 while the kernel doesn't count: kernel.bpf_stats_enabled). 0: there is none. */
+int fl_loader_runs(const fl_loader *loader, unsigned n, fl_program_runs *out);
 
 /* ---- live: the rings that the probe writes into (source/ring.h) ---- */
 typedef struct {
     int rings_map, scratches_map, shared_map;   /* the probe's maps */
     uint32_t buffer_bytes, cpus_for_each_buffer;        /* as in falco.yaml */
     uint32_t snaplen;           /* bytes of what is read and written that records hold */
-    uint32_t drop_failed;       /* 1: calls that failed are left out */
 } fl_live_options;
 
-typedef struct { uint64_t records, malformed, bytes, lost, unread, rings; } fl_live_stats;
+typedef struct { uint64_t records, malformed, bytes, lost, unread, skipped, rings; } fl_live_stats;
 
 fl_rings *fl_live_open(const fl_live_options *options, fl_error_text *error);
 void fl_live_free(fl_rings *rings);
-/* Which calls are traced from now on: 512 bytes, by portable id. */
-void fl_live_choose(fl_rings *rings, const uint8_t *wanted);
+typedef struct {
+    uint8_t calls[512];         /* which ones, by portable id */
+    uint8_t outcomes[512];      /* with which outcome rules want a call, by event type: 1 failed, 2 failed to open a plain path for reading, 4 succeeded */
+    uint8_t drop_failed;        /* 1: calls that failed are left out, whatever rules want */
+    uint8_t guarded;            /* 1: the guarded calls have tracepoints of their own */
+    uint8_t realpath;           /* 1: the kernel's path of what is opened is told */
+} fl_live_needs;
+
+/* What is traced from now on. Outcomes that the state needs are told in any case. */
+void fl_live_choose(fl_rings *rings, const fl_live_needs *needs);
+/* Whether there have been 32-bit calls, so that fl_sys_enter must run. */
+int fl_live_compat(const fl_rings *rings);
 /* Waits until records may be there, for a second at most: 1. 0: closed. fl_live_close may be called from anywhere, a signal handler too. */
 int fl_live_wait(fl_rings *rings);
 void fl_live_close(fl_rings *rings);
 fl_live_stats fl_live_get_stats(const fl_rings *rings);
+typedef struct {
+    uint64_t records;           /* taken from the rings */
+    uint64_t lost;              /* for one of these reasons: */
+    uint64_t ring_full, no_scratch, not_called;
+    uint64_t malformed;         /* of the records: they could not be used */
+    uint64_t events[512];       /* lost, by type */
+    uint64_t cpu_records[256], cpu_lost[256];   /* by processor … */
+    uint32_t cpus;              /* … of so many that may be there; some may be away */
+} fl_live_counts;
+void fl_live_count(const fl_rings *rings, fl_live_counts *out);
 /* A rewind, after which run and step take their events from the rings. The next rewind ends that: the rings must live until then. */
 int fl_engine_read_rings(fl_engine *engine, fl_rings *rings);
 
@@ -167,11 +196,12 @@ int fl_engine_seek(fl_engine *engine, uint64_t num, fl_error_text *error);
 
 /* Recording: what passes through the engine is written as a .scap file. The callback gets, with the handle of fl_engine_new, whole blocks in order, and
  * answers 0, or -1 for an error: the run stops, and nothing more is recorded. With no bytes (NULL, 0) it is told that a limit is reached:
- * 0 = what comes now begins a new file, 1 = no more is recorded. */
+ * 0 = what comes now begins a new file, 1 = no more is recorded, 2 = the file goes on, until it is as much again. */
 typedef int (*fl_write_fn)(void *handle, const uint8_t *bytes, size_t len);
 typedef struct {
     uint32_t selected;          /* 0: all events; 1: those that a rule of the program matches, which makes no match then */
     uint64_t events, bytes, ns; /* limits of a file: events that rules may see, bytes, time; 0 = none */
+    uint32_t pause;             /* 1: a run returns as if its batch were full when an event matched, before that is written */
 } fl_record_options;
 typedef struct { uint64_t events, hidden, left_out, sections, bytes; } fl_record_stats;
 
@@ -190,6 +220,20 @@ int fl_engine_match_values(fl_engine *engine, unsigned type, uint64_t num, uint6
 int fl_engine_ask_containers(fl_engine *engine, int ask);
 int fl_engine_wanted(fl_engine *engine, char *ids, size_t size);
 int fl_engine_container(fl_engine *engine, const char *json, size_t len);
+/* Users and groups of containers that no event tells of (on live sources). After ask, until a capture begins, containers are wanted in which a
+ * process has an id that has no name; wanted takes them, as many as there is room for, each with a process in it, and returns how many. accounts
+ * tells a container's /etc/passwd and /etc/group, in place of what was told before; between two pushes, where the current event is left, or when
+ * fl_engine_run has returned 3. */
+typedef struct { int64_t pid; char container[256]; } fl_account_wish;
+int fl_engine_ask_accounts(fl_engine *engine);
+int fl_engine_wanted_accounts(fl_engine *engine, fl_account_wish *wishes, size_t room);
+int fl_engine_accounts(fl_engine *engine, const char *container, const char *passwd, size_t passwd_len, const char *group, size_t group_len);
+/* The first `size` bytes of both files of a process's root, one behind the other in out, and their lengths (source/accounts.h): 1, or 0 if it isn't
+ * a process of that container, with a root of its own, now. root: where the machine's / is. Belongs to no engine; may wait for ever. */
+int fl_read_accounts(const char *root, int64_t pid, const char *container, char *out, size_t size, size_t *lengths);
+/* The addresses of hosts that rules name, in place of those told before: rows of an address (16 bytes; of IPv4 behind ::ffff:) and a name that
+ * ends with a NUL. Between two pushes: the current event is left. */
+int fl_engine_hosts(fl_engine *engine, const uint8_t *rows, size_t len);
 
 /* Matches since the last clear, one after the other (little-endian, packed):
  *   u32 size of this match   u32 rule   u64 num   u64 ts   i64 tid   u16 type   u16 cpu   u32 record size   u32 values
@@ -201,5 +245,11 @@ const uint8_t *fl_engine_batch(fl_engine *engine, size_t *len, uint32_t *matches
 void fl_engine_batch_clear(fl_engine *engine);
 
 fl_engine_stats fl_engine_get_stats(const fl_engine *engine);
+/* What the kernel's iterators told in the last fl_engine_snapshot: threads, and descriptors by kind. */
+typedef struct {
+    uint64_t task, task_file_pipe, task_file_memfd, task_file_regular, task_file_directory, task_file_socket_inet, task_file_socket_inet6,
+        task_file_socket_unix, task_file_socket_netlink, task_file_anon_inode;
+} fl_engine_iterated;
+fl_engine_iterated fl_engine_get_iterated(const fl_engine *engine);
 
 #endif

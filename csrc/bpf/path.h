@@ -76,16 +76,17 @@ INLINE u32 copy_path(struct rec *r, u32 len, u32 nul)
     return len + nul;
 }
 
-INLINE void put_file_path(struct rec *r, struct file *file)
+/* The path of `len` bytes that build_path built of what `has` it; NULL has none. */
+INLINE void put_path(struct rec *r, const void *has, u32 len, u32 nul)
 {
-    u32 len = file ? build_file_path(r->buf, file) : 0;
-
     if (len)
-        put_variable(r, copy_path(r, len, 1));
-    else if (file)
+        put_variable(r, copy_path(r, len, nul));
+    else if (has)
         put_unread(r);
     else
         put_empty(r);
 }
+
+INLINE void put_file_path(struct rec *r, struct file *file) { put_path(r, file, file ? build_file_path(r->buf, file) : 0, 1); }
 
 #endif

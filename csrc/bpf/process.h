@@ -161,6 +161,8 @@ FILL(args)
         return;
     }
     start += first;
+    if (start < end && end - start > ARGS_MAX)
+        mark_unread(r);
     put_user_bytes(r, start, start < end ? end - start : 0, ARGS_MAX);
 }
 
@@ -172,22 +174,27 @@ FILL(env)
     put_user_bytes(r, start, start < end ? end - start : 0, TEXT_MAX);
 }
 
-/* The strings of an array of pointers, from the `first`-th on, one after the other, at most `max` bytes. */
+/* The strings of an array of pointers, from the `first`-th on, one after the other, at most `max` bytes. The loop is never left early, and what
+ * it has found out is opaque: else the verifier would follow all that comes behind it once for each iteration. */
 INLINE void put_user_array(struct call *c, struct rec *r, u64 array, u32 first, u32 max)
 {
     u32 start = r->off;
     u32 width = c->ia32 ? 4 : 8;
-    bool failed = false;
+    u64 more = opaque(r->buf, array), failed = 0;
 
-    for (u32 i = first; array && i < first + ARRAY_TEXTS; i++) {
-        u64 text = user_word(c, array + i * width, &failed);
-        if (!text || r->off - start >= max - TEXT_MAX)
-            break;
-        long len = bpf_probe_read_user_str(r->buf + AT(r->off), TEXT_MAX, (void *)text);
-        if (len <= 0) {
-            failed = true;
-            break;
+    for (u32 i = first; i < first + ARRAY_TEXTS; i++) {
+        bool unread = false;
+        long len = 0;
+        u64 text = more ? user_word(c, array + i * width, &unread) : 0;
+        if (text && r->off - start < max - TEXT_MAX) {
+            len = bpf_probe_read_user_str(r->buf + AT(r->off), TEXT_MAX, (void *)text);
+            if (len <= 0) {
+                unread = true;
+                len = 0;
+            }
         }
+        failed = opaque(r->buf, failed | unread);
+        more = opaque(r->buf, len);
         r->off = opaque(r->buf, r->off + len);
     }
     if (failed)
@@ -393,13 +400,15 @@ FILL_NUMBER(exe_ino, exe_inode(c) ? READ(exe_inode(c), i_ino) : 0)
 
 #define SECOND 1000000000ull
 
+#define INODE_NSEC 0x7fffffff     /* the bit above tells, from Linux 6.13 on, that somebody asked for the time */
+
 #define INODE_TIME(which) \
     struct inode *inode = exe_inode(c); \
     u64 v = 0; \
     if (!inode) { \
     } else if (exists(struct inode, i_##which##_sec)) { \
         KEEP_APART; \
-        v = READ(inode, i_##which##_sec) * SECOND + READ(inode, i_##which##_nsec); \
+        v = READ(inode, i_##which##_sec) * SECOND + (READ(inode, i_##which##_nsec) & INODE_NSEC); \
     } else if (exists(struct inode___before_6_11, __i_##which)) { \
         struct inode___before_6_11 *old = (void *)inode; \
         KEEP_APART; \

@@ -52,14 +52,20 @@ struct {
     struct ring_map *values[];
 } fl_rings SEC(".maps");
 
+/* The file that a call returned a descriptor of. */
+struct opened { bool read; struct file *file; struct inode *inode; u32 mode, dev; u64 ino, magic; };
+
 /* A system call that has ended, or a tracepoint. */
 struct call {
     struct task_struct *task;
     struct pt_regs *regs;
     s64 ret;
     bool ia32;
+    bool block;                 /* the arguments stand in the process's memory, as 32-bit words: they were copied to … */
+    u32 words[6];
     struct entry *entry;        /* what was taken when the call began, or NULL */
     u32 message;                /* of calls about many: which one this is */
+    struct opened opened;
     struct linux_binprm *bprm;  /* of an exec that succeeded */
     struct kernel_siginfo *info;        /* of a signal */
 };
@@ -72,10 +78,10 @@ struct rec {
     u16 flags;
 };
 
-INLINE void count_lost(u32 type, u32 ring, enum fl_probe_loss why)
+INLINE void count_lost(u32 type, enum fl_probe_loss why)
 {
     __sync_fetch_and_add(&fl_probe.counters.lost_events[type & (FL_PROBE_EVENTS - 1)], 1);
-    __sync_fetch_and_add(&fl_probe.counters.lost_rings[ring & (FL_PROBE_CPUS - 1)], 1);
+    __sync_fetch_and_add(&fl_probe.counters.lost_cpus[bpf_get_smp_processor_id() & (FL_PROBE_CPUS - 1)], 1);
     __sync_fetch_and_add(&fl_probe.counters.lost[why], 1);
 }
 
@@ -86,7 +92,7 @@ INLINE u8 *get_scratch(u32 type)
     u8 *buf = inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
 
     if (!buf)
-        count_lost(type, 0, FL_LOSS_SCRATCH);
+        count_lost(type, FL_LOSS_SCRATCH);
     return buf;
 }
 
@@ -125,22 +131,20 @@ INLINE void rec_send(struct rec *r, u32 realpath)
 
     void *ring = bpf_map_lookup_elem(&fl_rings, &ring_number);
     if (!ring) {
-        count_lost(r->type, ring_number, FL_LOSS_SCRATCH);
+        count_lost(r->type, FL_LOSS_SCRATCH);
         return;
     }
+    /* the reader looks every few ms anyhow: it is woken when this processor has written so much since the last time */
     u64 flags = BPF_RB_NO_WAKEUP;
-    if (unlikely(fl_probe.config.asleep)) {
+    u32 *written = (void *)(r->buf + FL_PROBE_SCRATCH - 40);
+    *written += size;
+    if (unlikely(fl_probe.config.asleep) || *written >= fl_probe.config.wake_bytes) {
+        *written = 0;
         flags = BPF_RB_FORCE_WAKEUP;
-    } else {
-        /* the reader looks every few ms anyhow: it is woken once, when the ring's fill passes the threshold */
-        u64 fill = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA);
-        u32 threshold = fl_probe.config.wake_bytes;
-        if (fill < threshold && fill + size + 8 >= threshold)
-            flags = BPF_RB_FORCE_WAKEUP;
     }
     size &= FL_PROBE_SCRATCH - 1;
     if (bpf_ringbuf_output(ring, r->buf, size, flags))
-        count_lost(r->type, ring_number, FL_LOSS_RING);
+        count_lost(r->type, FL_LOSS_RING);
 }
 
 /* ---- parameters ---- */
@@ -242,6 +246,8 @@ INLINE u64 arg(const struct call *c, unsigned n)
     struct pt_regs *regs = c->regs;
 
     if (unlikely(c->ia32)) {
+        if (c->block)
+            return c->words[n < 6 ? n : 5];
         switch (n) {
         case 0: return (u32)regs->bx;
         case 1: return (u32)regs->cx;

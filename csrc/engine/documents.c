@@ -17,13 +17,13 @@ struct fl_document_run {
     uint64_t num, undated;
 };
 
-struct fl_document_run *fl_document_run_new(unsigned source, size_t limit)
+struct fl_document_run *fl_document_run_new(unsigned source, size_t limit, size_t text)
 {
     struct fl_document_run *run = calloc(1, sizeof *run);
     if (!run)
         return NULL;
     run->source = source;
-    run->reader = fl_documents_new(limit);
+    run->reader = fl_documents_new(limit, text);
     run->points = fl_points_new(source, 0);
     if (run->reader && run->points)
         return run;

@@ -10,7 +10,7 @@
 
 struct fl_document_run;
 
-struct fl_document_run *fl_document_run_new(unsigned source, size_t limit);      /* NULL when memory is out */
+struct fl_document_run *fl_document_run_new(unsigned source, size_t limit, size_t text);      /* NULL when memory is out */
 void fl_document_run_free(struct fl_document_run *run);
 /* The program whose slots are filled from now on: 0, or -1 when memory is out (nothing has changed). */
 int fl_document_run_use(struct fl_document_run *run, const struct fl_program *program);

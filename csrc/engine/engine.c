@@ -12,6 +12,7 @@
 #include "../falcolib.h"
 #include "../source/ring.h"
 #include "../vm/program.h"
+#include "accounts.h"
 #include "batch.h"
 #include "documents.h"
 #include "given.h"
@@ -23,6 +24,7 @@ struct fl_engine {
     struct fl_state *state;
     struct fl_scap *scap;
     struct fl_snapshot *snapshot;       /* of a running machine; NULL: there was none */
+    uint64_t purge_interval, purge_timeout;     /* ns */
     struct fl_scap_item item;   /* the current event, among others */
     struct fl_rings *rings;     /* where events come from, instead of the capture reader; NULL: not now */
     struct fl_scratch scratch;
@@ -38,9 +40,12 @@ struct fl_engine {
     struct fl_recorder recorder;
     bool tables_done;           /* fl_state_start has been called for this section */
     bool opening;               /* this section has had no events but those that continue its tables */
+    bool under_way;             /* that is over, and there was an event that times count from: nothing is left for begin() to do */
+    bool wanted[FL_TYPE_COUNT]; /* event types that the program has something for */
     bool visible;               /* rules may see the current event */
     bool entered;               /* an event is applied, and not yet left */
-    uint32_t pending;           /* of the rules that are true of the current event: those before are in the batch */
+    uint32_t pending;           /* of the rules that are true of the current event: those before are in the batch; or PAUSED */
+    const uint32_t *accounts_wanted;    /* containers whose users the state wants to be told */
     uint64_t seen_ts;           /* ns: of the last event that rules saw */
     uint64_t evaluated, matches, last_ts;
     uint8_t look[64];           /* the event of fl_engine_look */
@@ -51,6 +56,8 @@ struct fl_engine {
     struct fl_documents_stats documents_before;     /* of those that were read before */
     uint64_t lost, unread;      /* of live runs before this one */
 };
+
+#define PAUSED (UINT32_MAX - 1)         /* the program hasn't been run on the current event yet */
 
 static int to_text(fl_error_text *out, const struct fl_error *error)
 {
@@ -83,10 +90,14 @@ fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, vo
         goto out_of_memory;
     if (options->static_container)
         fl_state_static_container(e->state, options->static_container);
+    e->accounts_wanted = fl_state_accounts_wanted(e->state);
     e->match_all = options->match_all;
+    e->purge_interval = (options->purge_interval ? options->purge_interval : FL_PURGE_S) * 1000000000ull;
+    e->purge_timeout = (options->purge_timeout ? options->purge_timeout : FL_PURGE_S) * 1000000000ull;
     e->regex = regex;
     e->handle = handle;
-    e->view = (struct fl_view){.state = e->state, .scratch = &e->scratch, .source = "syscall", .hostname = e->hostname};
+    e->view = (struct fl_view){.state = e->state, .scratch = &e->scratch, .source = "syscall", .hostname = e->hostname,
+                              .base64 = options->base64 != 0};
     return e;
 
 out_of_memory:
@@ -125,6 +136,8 @@ int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text
     fl_vm_free(e->vm);
     e->vm = vm;
     e->program = program;
+    for (unsigned type = 0; type < FL_TYPE_COUNT; type++)
+        e->wanted[type] = fl_program_wants(program, type);
     return FL_OK;
 }
 
@@ -134,7 +147,7 @@ static bool fill_from_state(void *context, uint32_t slot, const struct fl_slot *
 {
     (void)slot;
     fl_engine *e = context;
-    return fl_extract(&e->view, row->field, &row->argument, out);
+    return fl_extractors[row->field](&e->view, &row->argument, out);
 }
 
 /* Whether what the state tells of an event's thread may be wrong: records were lost while it was there. */
@@ -195,15 +208,13 @@ static int evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context, c
     return n < 0 ? to_text(error, &why) : emit_pending(e, ev, whole, error);
 }
 
-static void leave(fl_engine *e)
+static inline void leave(fl_engine *e)
 {
     if (!e->entered)
         return;
     const struct fl_event *ev = &e->item.event;
     if (e->visible)
         e->seen_ts = ev->ts;
-    if (!e->documents)
-        fl_state_leave(e->state);
     if (__builtin_expect(e->recording, 0)) {
         fl_recorder_leave(&e->recorder, ev, e->selected);
         e->selected = false;
@@ -212,20 +223,36 @@ static void leave(fl_engine *e)
     e->pending = UINT32_MAX;
 }
 
-static void enter(fl_engine *e)
+/* What the first events of a section begin with. */
+static __attribute__((noinline)) void begin(fl_engine *e, const struct fl_event *ev)
 {
-    const struct fl_event *ev = &e->item.event;
-    if (__builtin_expect(e->recording, 0))
-        fl_recorder_enter(&e->recorder, e->state, ev);
     if (!e->tables_done) {
         fl_state_start(e->state);
         e->tables_done = e->opening = true;
     }
     e->opening = e->opening && fl_schema_opens_capture(ev->type);
-    e->visible = !ev->hidden && !e->opening && fl_schema_rules_see(ev->type);
     /* relative times count from the first event that isn't the recorder's own */
     if (!e->view.first_ts && !(fl_events[ev->type].category & EC_METAEVENT))
         e->view.first_ts = ev->ts;
+    e->under_way = !e->opening && e->view.first_ts;
+}
+
+/* A section begins: its tables are still to come, or are there already. */
+static void begin_anew(fl_engine *e, bool tables_done)
+{
+    e->tables_done = tables_done;
+    e->opening = e->under_way = false;
+    e->view.first_ts = e->seen_ts = 0;
+}
+
+static inline void enter(fl_engine *e)
+{
+    const struct fl_event *ev = &e->item.event;
+    if (__builtin_expect(e->recording, 0))
+        fl_recorder_enter(&e->recorder, e->state, ev);
+    if (__builtin_expect(!e->under_way, 0))
+        begin(e, ev);
+    e->visible = !ev->hidden && !e->opening && fl_schema_rules_see(ev->type);
     fl_scratch_reset(&e->scratch);
     e->last_ts = ev->ts;
     e->view.previous_ts = e->seen_ts;
@@ -238,6 +265,7 @@ static void enter(fl_engine *e)
 static void forget_machine(fl_engine *e)
 {
     fl_state_look_up(e->state, NULL, NULL);
+    fl_state_ask_accounts(e->state, false);
     e->view.hostname = e->hostname;
 }
 
@@ -273,8 +301,17 @@ static int next_of_rings(fl_engine *e, struct fl_error *why)
     return rc < 0 ? rc : FL_OK;
 }
 
-/* Advances to the next event that rules may see. 1 = there is one, 0 = the bytes are used up. */
-static int advance(fl_engine *e, fl_error_text *error)
+/* Runs of events, since what the types cost differs and their order repeats. */
+static bool is_own_share(const fl_engine *e) { return e->item.event.num / 64 % e->workers == e->worker; }
+
+/* Whether the program is to be run on the current event. */
+static inline bool is_wanted(const fl_engine *e)
+{
+    return e->wanted[e->item.event.type] && (e->workers <= 1 || is_own_share(e));
+}
+
+/* Advances to the next event that rules may see, or that is wanted. 1 = there is one, 0 = the bytes are used up. */
+static inline __attribute__((always_inline)) int advance_to(fl_engine *e, const bool wanted, fl_error_text *error)
 {
     struct fl_error why;        /* written where something is wrong: clearing it would cost each event 40 instructions */
     leave(e);
@@ -293,12 +330,11 @@ static int advance(fl_engine *e, fl_error_text *error)
                 fl_recorder_section(&e->recorder, e->state);
             fl_state_reset(e->state);
             forget_machine(e);
-            e->tables_done = false;
-            e->view.first_ts = e->seen_ts = 0;
+            begin_anew(e, false);
             break;
         case FL_SCAP_EVENT:
             enter(e);
-            if (e->visible)
+            if (e->visible && (!wanted || is_wanted(e)))
                 return 1;
             leave(e);
             break;
@@ -309,14 +345,30 @@ static int advance(fl_engine *e, fl_error_text *error)
     }
 }
 
+static int advance(fl_engine *e, fl_error_text *error) { return advance_to(e, false, error); }
+
 /* ---- the public interface ---- */
+
+static void record_account(void *context, struct fl_slice container, bool users, bool gone, const struct fl_account *account)
+{
+    fl_engine *e = context;
+    if (e->recording)
+        fl_recorder_account(&e->recorder, container, users, gone, account, e->last_ts);
+}
+
+/* From time to time, what has ended unseen goes. Between two events. */
+static void purge(fl_engine *e)
+{
+    if (fl_snapshot_purge(e->snapshot, e->last_ts, e->purge_interval, e->purge_timeout))
+        fl_state_forget_accounts(e->state, record_account, e);
+}
 
 int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
 {
     leave(e);                   /* the current event's record may move */
     if (e->documents)
         return fl_document_run_push(e->documents, bytes, len) ? FL_ERR_MEMORY : FL_OK;
-    fl_snapshot_purge(e->snapshot, e->last_ts);
+    purge(e);
     if (e->rings)
         fl_rings_look(e->rings);
     return fl_scap_push(e->scap, bytes, len);
@@ -327,7 +379,7 @@ int fl_engine_lend(fl_engine *e, const void *bytes, size_t len)
     if (e->documents || e->rings)
         return fl_engine_push(e, bytes, len);
     leave(e);
-    fl_snapshot_purge(e->snapshot, e->last_ts);
+    purge(e);
     return fl_scap_lend(e->scap, bytes, len);
 }
 
@@ -373,9 +425,6 @@ int fl_engine_share(fl_engine *e, uint32_t number, uint32_t of)
     return FL_OK;
 }
 
-/* Runs of events, since what the types cost differs and their order repeats. */
-static bool is_own_share(const fl_engine *e) { return e->item.event.num / 64 % e->workers == e->worker; }
-
 /* A register is filled from the document, or from what every event has. */
 static bool fill_from_document(void *context, uint32_t slot, const struct fl_slot *row, struct fl_value *out)
 {
@@ -387,11 +436,10 @@ static bool fill_from_document(void *context, uint32_t slot, const struct fl_slo
 static int run_documents(fl_engine *e, fl_error_text *error)
 {
     unsigned type = fl_document_run_type(e->documents);
-    bool wanted = e->vm && fl_program_wants(e->program, type);
     int rc;
 
     while ((rc = advance(e, error)) > 0) {
-        if (!wanted)
+        if (!e->wanted[type])
             continue;
         if (fl_document_run_reserve(e->documents, &e->scratch))
             return fail(error, FL_ERR_MEMORY, "out of memory");
@@ -405,18 +453,24 @@ static int run_documents(fl_engine *e, fl_error_text *error)
 
 int fl_engine_run(fl_engine *e, fl_error_text *error)
 {
+    bool paused = e->pending == PAUSED;
+    if (paused)
+        e->pending = UINT32_MAX;
     int rc = e->entered && e->vm ? emit_pending(e, &e->item.event, false, error) : FL_OK;
     if (rc)
         return rc;
     if (e->documents)
         return run_documents(e, error);
-    while ((rc = advance(e, error)) > 0) {
-        if (!e->vm || !fl_program_wants(e->program, e->item.event.type) || (e->workers > 1 && !is_own_share(e)))
-            continue;
+    while (paused || (rc = advance_to(e, true, error)) > 0) {
+        if (__builtin_expect(*e->accounts_wanted, 0) && !paused) {
+            e->pending = PAUSED;
+            return 3;
+        }
+        paused = false;
         rc = evaluate(e, e->item.event.type, fill_from_state, e, &e->item.event, false, error);
         if (rc)
             return rc;
-        if (fl_batch_full(&e->batch))
+        if (fl_batch_full(&e->batch) || (e->batch.matches && e->recording && e->recorder.options.pause))
             return 1;
     }
     return rc;
@@ -493,12 +547,12 @@ static void close_documents(fl_engine *e)
     e->view.source = "syscall";
 }
 
-int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, fl_error_text *error)
+int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, size_t text, fl_error_text *error)
 {
     if (source >= FL_DOC_COUNT)
         return fail(error, FL_ERR_ARGUMENT, "no such source of documents");
     leave(e);
-    struct fl_document_run *run = fl_document_run_new(source, limit);
+    struct fl_document_run *run = fl_document_run_new(source, limit, text);
     if (!run || (e->program && fl_document_run_use(run, e->program))) {
         fl_document_run_free(run);
         return fail(error, FL_ERR_MEMORY, "out of memory");
@@ -508,7 +562,7 @@ int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, fl_err
     e->documents = run;
     e->view.source = fl_documents_info[source].name;
     fl_engine_batch_clear(e);
-    e->view.first_ts = e->seen_ts = 0;
+    begin_anew(e, e->tables_done);
     return FL_OK;
 }
 
@@ -538,24 +592,21 @@ int fl_engine_rewind(fl_engine *e)
     fl_scap_free(e->scap);
     e->scap = fresh;
     fl_engine_batch_clear(e);   /* of what an error left behind */
-    e->tables_done = false;
-    e->view.first_ts = e->seen_ts = 0;
+    begin_anew(e, false);
     e->rings = NULL;
     memset(&e->item, 0, sizeof e->item);
     return FL_OK;
 }
 
-int fl_engine_snapshot(fl_engine *e, const char *root, fl_error_text *error)
+int fl_engine_snapshot(fl_engine *e, const char *root, fl_loader *loader, fl_error_text *error)
 {
     struct fl_error why = {0};
     leave(e);
     fl_snapshot_free(e->snapshot);
-    e->snapshot = fl_snapshot_take(e->state, root, &why);
+    e->snapshot = fl_snapshot_take(e->state, root, loader, &why);
     if (!e->snapshot)
         return to_text(error, &why);
-    e->tables_done = true;
-    e->opening = false;
-    e->view.first_ts = e->seen_ts = 0;
+    begin_anew(e, true);
     if (!*e->hostname && fl_hostname(e->state))
         e->view.hostname = fl_hostname(e->state)->data;
     return FL_OK;
@@ -578,6 +629,7 @@ int fl_engine_look(fl_engine *e, int64_t tid, int64_t fd)
     uint64_t first_ts = e->view.first_ts, last_ts = e->last_ts;
     enter(e);
     e->view.first_ts = first_ts;
+    e->under_way = e->under_way && first_ts;
     e->last_ts = last_ts;
     return 1;
 }
@@ -598,11 +650,8 @@ int fl_engine_get(fl_engine *e, unsigned field, int has_index, int64_t index, co
     struct fl_field_argument argument = {.has_index = has_index != 0, .index = index, .has_key = key != NULL, .key = key ? key : "",
                                          .key_len = key ? (uint32_t)strlen(key) : 0};
     struct fl_value value = {.kind = FL_ABSENT};
-    bool present;
-    if (e->documents && fl_fields[field].class_ != FL_CLASS_EVT_GENERIC)
-        present = fl_document_run_get(e->documents, field, &argument, &e->scratch, &value);
-    else
-        present = fl_extract(&e->view, field, &argument, &value);
+    bool present = (e->documents && fl_document_run_get(e->documents, field, &argument, &e->scratch, &value)) ||
+                   ((!e->documents || fl_fields[field].class_ == FL_CLASS_EVT_GENERIC) && fl_extract(&e->view, field, &argument, &value));
     if (!present)
         value.kind = FL_ABSENT;
     size_t before = e->batch.match = e->batch.len;
@@ -628,7 +677,7 @@ int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t t
 {
     if (type >= FL_TYPE_COUNT)
         return fail(error, FL_ERR_ARGUMENT, "no such event type");
-    if (!e->vm || !fl_program_wants(e->program, type))
+    if (!e->wanted[type])
         return FL_OK;
     leave(e);
     fl_scratch_reset(&e->scratch);
@@ -658,6 +707,37 @@ int fl_engine_container(fl_engine *e, const char *json, size_t len)
     if (e->recording)
         fl_recorder_container(&e->recorder, (struct fl_slice){json, (uint32_t)len}, e->last_ts);
     return FL_OK;
+}
+
+int fl_engine_ask_accounts(fl_engine *e)
+{
+    fl_state_ask_accounts(e->state, true);
+    return FL_OK;
+}
+
+_Static_assert(sizeof ((fl_account_wish *)0)->container > FL_CONTAINER_ID, "room for an id");
+
+int fl_engine_wanted_accounts(fl_engine *e, fl_account_wish *wishes, size_t room)
+{
+    size_t n = 0;
+    while (n < room && fl_state_take_wanted_account(e->state, wishes[n].container, &wishes[n].pid))
+        n++;
+    return (int)n;
+}
+
+int fl_engine_accounts(fl_engine *e, const char *container, const char *passwd, size_t passwd_len, const char *group, size_t group_len)
+{
+    struct fl_slice id = {container, (uint32_t)strlen(container)};
+    if (e->pending != PAUSED)
+        leave(e);               /* rules have seen it without them */
+    int rc = fl_accounts_tell(e->state, id, true, passwd, passwd_len, record_account, e);
+    return rc ? rc : fl_accounts_tell(e->state, id, false, group, group_len, record_account, e);
+}
+
+int fl_engine_hosts(fl_engine *e, const uint8_t *rows, size_t len)
+{
+    leave(e);
+    return fl_state_hosts(e->state, rows, len) ? FL_OK : FL_ERR_ARGUMENT;
 }
 
 const uint8_t *fl_engine_batch(fl_engine *e, size_t *len, uint32_t *matches)
@@ -692,12 +772,28 @@ fl_engine_stats fl_engine_get_stats(const fl_engine *e)
         .last_ts = e->last_ts,
         .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .lost = e->lost + live.lost,
         .unread = e->unread + live.unread,
-        .scanned_threads = n.threads, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
+        .scanned_threads = n.threads, .iterated_threads = n.iterated, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
         .lookups_refused = n.lookups_refused,
         .threads_purged = s.threads_purged,
+        .containers = s.containers, .containers_imageless = s.containers_imageless,
         .containers_asked = s.containers_asked, .containers_unknown = s.containers_unknown, .containers_refused = s.containers_refused,
         .malformed = d.faults[FL_FAULT_MALFORMED],
         .unrecognised = d.faults[FL_FAULT_UNRECOGNISED], .too_large = d.faults[FL_FAULT_TOO_LARGE], .undated = d.undated,
+    };
+}
+
+fl_engine_iterated fl_engine_get_iterated(const fl_engine *e)
+{
+    struct fl_snapshot_stats stats = fl_snapshot_get_stats(e->snapshot);
+    const uint64_t *n = stats.iterated_fds;
+
+    return (fl_engine_iterated){
+        .task = stats.iterated, .task_file_pipe = n[FL_FD_FIFO], .task_file_memfd = n[FL_FD_MEMFD], .task_file_regular = n[FL_FD_FILE_V2],
+        .task_file_directory = n[FL_FD_DIRECTORY], .task_file_socket_inet = n[FL_FD_IPV4_SOCK] + n[FL_FD_IPV4_SERVSOCK],
+        .task_file_socket_inet6 = n[FL_FD_IPV6_SOCK] + n[FL_FD_IPV6_SERVSOCK], .task_file_socket_unix = n[FL_FD_UNIX_SOCK],
+        .task_file_socket_netlink = n[FL_FD_NETLINK],
+        .task_file_anon_inode = n[FL_FD_EVENT] + n[FL_FD_SIGNALFD] + n[FL_FD_EVENTPOLL] + n[FL_FD_INOTIFY] + n[FL_FD_TIMERFD] +
+                                n[FL_FD_BPF] + n[FL_FD_USERFAULTFD] + n[FL_FD_IOURING] + n[FL_FD_PIDFD],
     };
 }
 

@@ -88,6 +88,41 @@ static void container(struct fl_recorder *r, struct fl_slice json, uint64_t ts)
     free(text);
 }
 
+#define ACCOUNT_MAX (FL_RECORD_HEADER + 64 + 4 * 2048u) /* bytes of a record: four texts, each cut after 1,024 bytes */
+
+/* The same of a user or a group of a container. */
+static void account(struct fl_recorder *r, struct fl_slice container, bool users, bool gone, const struct fl_account *account, uint64_t ts)
+{
+    struct fl_event ev = {.ts = ts, .tid = -1};
+    uint8_t record[ACCOUNT_MAX];
+    char texts[4][2048];
+    uint32_t n = 0;
+
+    _Static_assert(FL_P(USER_ADDED_E, uid) == 0 && FL_P(USER_ADDED_E, gid) == 1 && FL_P(USER_DELETED_E, container_id) == 5 &&
+                   FL_P(GROUP_ADDED_E, gid) == 0 && FL_P(GROUP_ADDED_E, name) == 1 && FL_P(GROUP_DELETED_E, container_id) == 2, "accounts");
+    if (!r->active)
+        return;
+    ev.type = users ? gone ? FL_EV_USER_DELETED_E : FL_EV_USER_ADDED_E : gone ? FL_EV_GROUP_DELETED_E : FL_EV_GROUP_ADDED_E;
+    const struct fl_slice told[] = {account->name, account->home, account->shell, container};
+    const uint32_t numbers[] = {account->id, account->gid};
+    for (unsigned i = 0; i < (users ? 2 : 1); i++, n++) {
+        ev.len[n] = sizeof numbers[i];
+        ev.param[n] = (const uint8_t *)&numbers[i];
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        if (!users && (i == 1 || i == 2))
+            continue;           /* a group has no home and no shell */
+        uint32_t len = told[i].len < sizeof texts[i] ? told[i].len : sizeof texts[i] - 1;
+        memcpy(texts[i], told[i].data, len);
+        texts[i][len] = '\0';
+        ev.len[n] = len + 1;
+        ev.param[n++] = (const uint8_t *)texts[i];
+    }
+    ev.nparams = n;
+    if (fl_event_build(&ev, record, sizeof record) == 0)
+        put_event(r, &ev, true);
+}
+
 struct containers { struct fl_recorder *recorder; uint64_t ts; };
 
 static void put_container(void *context, struct fl_slice json)
@@ -102,6 +137,18 @@ void fl_recorder_container(struct fl_recorder *r, struct fl_slice json, uint64_t
         container(r, json, ts);
 }
 
+static void put_account(void *context, struct fl_slice container, bool users, bool gone, const struct fl_account *told)
+{
+    const struct containers *c = context;
+    account(c->recorder, container, users, gone, told, c->ts);
+}
+
+void fl_recorder_account(struct fl_recorder *r, struct fl_slice container, bool users, bool gone, const struct fl_account *told, uint64_t ts)
+{
+    if (!r->tables_due)
+        account(r, container, users, gone, told, ts);
+}
+
 static void put_tables(struct fl_recorder *r, struct fl_state *state, uint64_t ts)
 {
     r->tables_due = r->begun = false;
@@ -109,6 +156,7 @@ static void put_tables(struct fl_recorder *r, struct fl_state *state, uint64_t t
     fl_state_settle(state);
     fl_state_dump(state, put_item, r);
     fl_state_dump_containers(state, put_container, &(struct containers){r, ts});
+    fl_state_dump_accounts(state, put_account, &(struct containers){r, ts});
 }
 
 void fl_recorder_section(struct fl_recorder *r, struct fl_state *state)
@@ -129,19 +177,20 @@ void fl_recorder_enter(struct fl_recorder *r, struct fl_state *state, const stru
     r->needed = !r->options.selected || fl_state_needs(state, ev);
 }
 
-/* The file is full: the callback begins another, or there is no more. */
-static void next_file(struct fl_recorder *r)
+/* The file is full: the callback begins another, goes on with this one, or there is no more. */
+static void next_file(struct fl_recorder *r, uint64_t ts)
 {
     deliver(r);
     if (!r->active)
         return;
     int answer = r->write(r->handle, NULL, 0);
-    if (answer != 0) {
+    if (answer != 0 && answer != 2) {
         stop(r, answer < 0 ? FL_ERR_EXTENSION : FL_OK);
         return;
     }
-    r->tables_due = true;
+    r->tables_due = answer == 0;
     r->file_bytes = r->file_events = 0;
+    r->file_begin = ts;
 }
 
 void fl_recorder_leave(struct fl_recorder *r, const struct fl_event *ev, bool selected)
@@ -162,7 +211,7 @@ void fl_recorder_leave(struct fl_recorder *r, const struct fl_event *ev, bool se
         r->stats.left_out++;
     if (r->active && ((limits->events && r->file_events >= limits->events) || (limits->bytes && r->file_bytes >= limits->bytes) ||
                       (limits->ns && ev->ts >= r->file_begin && ev->ts - r->file_begin >= limits->ns)))
-        next_file(r);
+        next_file(r, ev->ts);
 }
 
 void fl_recorder_flush(struct fl_recorder *r, struct fl_state *state, bool finish)

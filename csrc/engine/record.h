@@ -39,6 +39,9 @@ void fl_recorder_enter(struct fl_recorder *r, struct fl_state *state, const stru
 void fl_recorder_leave(struct fl_recorder *r, const struct fl_event *ev, bool selected);
 /* Something else than an event told of a container: it is written as one. */
 void fl_recorder_container(struct fl_recorder *r, struct fl_slice json, uint64_t ts);
+/* Something else than an event told of a user or a group of a container: it is written as the event that tells it. */
+void fl_recorder_account(struct fl_recorder *r, struct fl_slice container, bool users, bool gone, const struct fl_account *account,
+                         uint64_t ts);
 /* Gives what is collected to the callback; `finish`: and the tables, if no event came after them. r->error tells. */
 void fl_recorder_flush(struct fl_recorder *r, struct fl_state *state, bool finish);
 

@@ -147,9 +147,16 @@ static bool variable(const struct fl_thread *thread, const struct fl_field_argum
     const struct fl_str *env = fl_thread_main(thread)->env;
     struct fl_slice one;
     uint32_t at = 0;
-    while (fl_next_text(env->data, env->len, &at, &one))
-        if (one.len > arg->key_len && one.data[arg->key_len] == '=' && !memcmp(one.data, arg->key, arg->key_len))
-            return fl_set_str(out, one.data + arg->key_len + 1, one.len - arg->key_len - 1);
+    while (fl_next_text(env->data, env->len, &at, &one)) {
+        if (one.len <= arg->key_len + 1 || one.data[arg->key_len] != '=' || memcmp(one.data, arg->key, arg->key_len))
+            continue;
+        const char *value = one.data + arg->key_len + 1, *end = one.data + one.len;
+        while (value < end && *value == ' ')
+            value++;
+        while (value < end && end[-1] == ' ')
+            end--;
+        return value < end && fl_set_str(out, value, (uint32_t)(end - value));
+    }
     return false;
 }
 

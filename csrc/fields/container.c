@@ -36,10 +36,7 @@ EXTRACT(container_id)
         return fl_set_interned(out, view->now->container->id);
     if (!thread)
         return false;
-    const struct fl_str *id = thread->container_id;
-    if (!id)
-        return fl_set_lit(out, "host");
-    return id->len <= FL_SHORT_ID ? fl_set_interned(out, id) : fl_set_str(out, id->data, FL_SHORT_ID);
+    return thread->container_id ? fl_set_interned(out, thread->container_id) : fl_set_lit(out, "host");
 }
 
 #define TEXT_OF_CONTAINER(field, member, of_host) \

@@ -18,7 +18,8 @@ static bool is_generic(const struct fl_view *view)
     return view->ev->type == FL_EV_GENERIC_X || view->ev->type == FL_EV_GENERIC_E;
 }
 
-bool fl_result(const struct fl_view *view, int64_t *result)
+/* What a system call returned: its exit event's first parameter. False where the event has none. */
+static bool result_of(const struct fl_view *view, int64_t *result)
 {
     const struct fl_event *ev = view->ev;
     if (!(fl_info(view)->category & EC_SYSCALL) || !fl_event_is_exit(ev->type) || is_generic(view) || !fl_param_present(ev, 0))
@@ -79,11 +80,11 @@ EXTRACT(evt_count_exit) { return fl_event_is_exit(view->ev->type) ? fl_set_u64(o
 
 static bool is_procinfo(const struct fl_view *view) { return view->ev->type == FL_EV_PROCINFO_E; }
 
-EXTRACT(evt_count_threadinfo) { return is_procinfo(view) ? fl_set_u64(out, 1) : false; }
+EXTRACT(evt_count_threadinfo) { return fl_set_u64(out, is_procinfo(view)); }
 EXTRACT(evt_count_procinfo)
 {
     const struct fl_thread *thread = fl_thread_of(view);
-    return is_procinfo(view) && thread && thread->tid == thread->pid ? fl_set_u64(out, 1) : false;
+    return fl_set_u64(out, is_procinfo(view) && thread && thread->tid == thread->pid);
 }
 
 /* ---- the category: of input and output, the kind of the descriptor ---- */
@@ -125,24 +126,23 @@ EXTRACT(evt_category)
 EXTRACT(evt_rawres)
 {
     int64_t result;
-    return fl_result(view, &result) ? fl_set_i64(out, result) : false;
+    return result_of(view, &result) ? fl_set_i64(out, result) : false;
 }
 
 EXTRACT(evt_failed)
 {
     int64_t result;
-    return fl_result(view, &result) ? fl_set_bool(out, result < 0) : false;
+    return result_of(view, &result) ? fl_set_bool(out, result < 0) : false;
 }
 
 EXTRACT(evt_res)
 {
     int64_t result;
-    if (!fl_result(view, &result))
+    if (!result_of(view, &result))
         return false;
     if (result >= 0)
         return fl_set_lit(out, "SUCCESS");
-    const char *name = fl_error_name(result);
-    return fl_set_lit(out, name ? name : "");
+    return fl_param_render(view, 0, true, out);         /* the number, where the parameter isn't of errors (a clone's is of processes) */
 }
 
 /* ---- errors, counted by what they were about ---- */
@@ -150,29 +150,29 @@ EXTRACT(evt_res)
 static bool error_count(const struct fl_view *view, struct fl_value *out)
 {
     int64_t result;
-    return fl_result(view, &result) ? fl_set_u64(out, result < 0) : false;
+    return result_of(view, &result) ? fl_set_u64(out, result < 0) : false;
 }
 
+/* The descriptor tells; where there is none, what the call would have made does. */
 static bool about_file(const struct fl_view *view)
 {
-    switch (view->ev->type) {
-    case FL_EV_OPEN_X: case FL_EV_CREAT_X: case FL_EV_OPENAT_X: case FL_EV_OPENAT_2_X: case FL_EV_OPENAT2_X:
-    case FL_EV_OPEN_BY_HANDLE_AT_X:
-        return true;
-    }
     const struct fl_fd *fd = view->now->fd;
-    return fd && (fl_fd_is_file(fd) || fd->type == FL_FD_DIRECTORY);
+    if (fd)
+        return fl_fd_is_file(fd) || fd->type == FL_FD_DIRECTORY;
+    return fl_open_path(view->ev->type, &(unsigned){0});
 }
 
 static bool about_net(const struct fl_view *view)
 {
+    const struct fl_fd *fd = view->now->fd;
+    if (fd)
+        return fl_fd_is_socket(fd);
     switch (view->ev->type) {
     case FL_EV_ACCEPT_X: case FL_EV_ACCEPT_5_X: case FL_EV_ACCEPT4_X: case FL_EV_ACCEPT4_5_X: case FL_EV_ACCEPT4_6_X:
     case FL_EV_CONNECT_X:
         return true;
     }
-    const struct fl_fd *fd = view->now->fd;
-    return fd && fl_fd_is_socket(fd);
+    return false;
 }
 
 static bool about_memory(const struct fl_view *view) { return (fl_info(view)->category & EC_MASK) == EC_MEMORY; }
@@ -217,9 +217,9 @@ static bool io_size(const struct fl_view *view, bool file, bool net, unsigned di
     const struct fl_fd *fd = view->now->fd;
     if (direction ? kind != direction : kind != EC_IO_READ && kind != EC_IO_WRITE && kind != EC_IO_OTHER)
         return false;
-    if (!fd || (file && !fl_fd_is_file(fd)) || (net && !fl_fd_is_socket(fd)))
+    if (!fd || (file && !fl_fd_is_file(fd)) || (net && !(fl_fd_is_ipv4(fd) || fl_fd_is_ipv6(fd))))
         return false;
-    return fl_result(view, &result) && result >= 0 && fl_set_u64(out, (uint64_t)result);
+    return result_of(view, &result) && result >= 0 && fl_set_u64(out, (uint64_t)result);
 }
 
 EXTRACT(evt_buflen) { return io_size(view, false, false, 0, out); }
@@ -240,53 +240,37 @@ enum {
     EXECUTABLE = 0111,
 };
 
-/* The flags and mode of an open. `mode` is 0 where the call has none. */
-static bool opened(const struct fl_view *view, uint32_t *flags, uint32_t *mode)
+/* What an open was given as its flags, and as the mode of a new file; 0 where the event has none. */
+static uint32_t open_flags(const struct fl_event *ev)
 {
-    const struct fl_event *ev = view->ev;
     switch (ev->type) {
-    case FL_EV_OPEN_X:
-        *flags = fl_param_u32(ev, FL_P(OPEN_X, flags)), *mode = fl_param_u32(ev, FL_P(OPEN_X, mode));
-        return true;
-    case FL_EV_OPENAT_2_X:
-        *flags = fl_param_u32(ev, FL_P(OPENAT_2_X, flags)), *mode = fl_param_u32(ev, FL_P(OPENAT_2_X, mode));
-        return true;
-    case FL_EV_OPENAT2_X:
-        *flags = fl_param_u32(ev, FL_P(OPENAT2_X, flags)), *mode = fl_param_u32(ev, FL_P(OPENAT2_X, mode));
-        return true;
-    case FL_EV_OPEN_BY_HANDLE_AT_X:
-        *flags = fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, flags)), *mode = 0;
-        return true;
-    default:
-        return false;
+#define OPEN_FLAGS(event) case FL_EV_##event: return fl_param_u32(ev, FL_P(event, flags));
+#include "schema/words.h"
     }
+    return 0;
 }
 
-EXTRACT(evt_is_open_read)
+static uint32_t open_mode(const struct fl_event *ev)
 {
-    uint32_t flags, mode;
-    return fl_set_bool(out, opened(view, &flags, &mode) && (flags & O_READ));
+    switch (ev->type) {
+#define OPEN_MODE(event) case FL_EV_##event: return fl_param_u32(ev, FL_P(event, mode));
+#include "schema/words.h"
+    }
+    return 0;
 }
 
-EXTRACT(evt_is_open_write)
-{
-    uint32_t flags, mode;
-    return fl_set_bool(out, opened(view, &flags, &mode) && (flags & O_WRITE));
-}
+EXTRACT(evt_is_open_read) { return fl_set_bool(out, open_flags(view->ev) & O_READ); }
+EXTRACT(evt_is_open_write) { return fl_set_bool(out, open_flags(view->ev) & O_WRITE); }
 
 EXTRACT(evt_is_open_exec)
 {
-    uint32_t flags, mode;
-    if (view->ev->type == FL_EV_CREAT_X)
-        return fl_set_bool(out, fl_param_u32(view->ev, FL_P(CREAT_X, mode)) & EXECUTABLE);
-    return fl_set_bool(out, opened(view, &flags, &mode) && (flags & (O_TEMPORARY | O_MAKE)) && (mode & EXECUTABLE));
+    bool makes = view->ev->type == FL_EV_CREAT_X || (open_flags(view->ev) & (O_TEMPORARY | O_MAKE));
+    return fl_set_bool(out, makes && (open_mode(view->ev) & EXECUTABLE));
 }
 
 EXTRACT(evt_is_open_create)
 {
-    uint32_t flags, mode;
-    if (!opened(view, &flags, &mode))
-        return fl_set_bool(out, false);
+    uint32_t flags = open_flags(view->ev);
     return fl_set_bool(out, (flags & O_MADE) || ((flags & O_TEMPORARY) && fl_param_i64(view->ev, 0) >= 0));
 }
 

@@ -18,6 +18,8 @@ struct param {
     uint32_t len;
 };
 
+static bool is_text(unsigned type) { return type == FL_T_CHARBUF || type == FL_T_FSPATH || type == FL_T_FSRELPATH; }
+
 static bool param_of(const struct fl_view *view, unsigned i, struct param *p)
 {
     const struct fl_event_info *info = fl_info(view);
@@ -34,6 +36,8 @@ static bool param_of(const struct fl_view *view, unsigned i, struct param *p)
         else
             p->type = FL_T_BYTEBUF;
     }
+    if (p->len == 7 && is_text(p->type) && memcmp(p->data, "(NULL)", 7) == 0)
+        p->len = 0;             /* how old recorders said that they couldn't read it */
     return true;
 }
 
@@ -82,9 +86,28 @@ static void put_unsigned(struct fl_text *text, const struct param *p)
     }
 }
 
+static void put_base64(struct fl_text *text, const uint8_t *data, uint32_t len)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (uint32_t i = 0; i < len; i += 3) {
+        uint32_t left = len - i, group = (uint32_t)data[i] << 16;
+        group |= left > 1 ? (uint32_t)data[i + 1] << 8 : 0;
+        group |= left > 2 ? data[i + 2] : 0;
+        fl_text_char(text, digits[group >> 18]);
+        fl_text_char(text, digits[group >> 12 & 63]);
+        fl_text_char(text, left > 1 ? digits[group >> 6 & 63] : '=');
+        fl_text_char(text, left > 2 ? digits[group & 63] : '=');
+    }
+}
+
 /* Bytes: what can't be printed is a dot. */
 static void put_bytes(struct fl_text *text, const struct param *p)
 {
+    if (p->view->base64) {
+        put_base64(text, p->data, p->len);
+        return;
+    }
     for (uint32_t i = 0; i < p->len; i++)
         fl_text_char(text, p->data[i] >= 0x20 && p->data[i] < 0x7f ? (char)p->data[i] : '.');
 }
@@ -168,7 +191,8 @@ static const struct fl_fd *descriptor(const struct fl_view *view, int64_t num)
     return thread && num >= 0 ? fl_fd_find(fl_thread_fds(thread), num) : NULL;
 }
 
-/* poll's list: u16 count, then i64 descriptor and i16 events each. "3:u1 4:44": number, kind, events in hexadecimal. */
+/* poll's list: u16 count, then i64 descriptor and i16 events each. "3:u1 4:?44": number (of one that poll is to pass over, -1, without its
+ * sign), kind, events in hexadecimal (with 32 bits, if they are negative). */
 static void put_fdlist(struct fl_text *text, const struct param *p)
 {
     if (p->len < 2)
@@ -176,15 +200,15 @@ static void put_fdlist(struct fl_text *text, const struct param *p)
     unsigned count = port_at(p->data);
     for (unsigned i = 0; i < count && 2 + 10 * (size_t)(i + 1) <= p->len; i++) {
         int64_t num;
-        char s[8];
+        char s[16];
         memcpy(&num, p->data + 2 + 10 * i, 8);
         const struct fl_fd *fd = descriptor(p->view, num);
         if (i)
             fl_text_char(text, ' ');
-        fl_text_dec(text, num);
+        fl_text_udec(text, (uint64_t)num);
         fl_text_char(text, ':');
-        fl_text_char(text, fd ? fl_fd_typechar(fd->type) : 'o');
-        fl_text_put(text, s, (size_t)snprintf(s, sizeof s, "%x", port_at(p->data + 2 + 10 * i + 8)));
+        fl_text_char(text, fd ? fl_fd_typechar(fd->type) : '?');
+        fl_text_put(text, s, (size_t)snprintf(s, sizeof s, "%x", (unsigned)(int16_t)port_at(p->data + 2 + 10 * i + 8)));
     }
 }
 
@@ -275,6 +299,12 @@ static void put_value(struct fl_text *text, const struct param *p)
     case FL_T_ABSTIME:
         fl_text_time(text, number(p), FL_DATE | FL_NANOSECONDS);
         break;
+    case FL_T_RELTIME:
+        if (number(p) == UINT64_MAX)
+            fl_text_lit(text, "none");
+        else
+            put_unsigned(text, p);
+        break;
     default:
         put_unsigned(text, p);
     }
@@ -288,9 +318,9 @@ static void put_descriptor(struct fl_text *text, const struct fl_fd *fd)
     fl_text_char(text, '<');
     fl_text_char(text, fl_fd_typechar(fd->type));
     if (fl_fd_is_ipv4(fd) || fl_fd_is_ipv6(fd)) {
-        bool known = fd->role != FL_ROLE_NONE || fd->l4 == FL_L4_RAW;
-        if (known && fd->l4 >= FL_L4_TCP && fd->l4 <= FL_L4_RAW)
-            fl_text_char(text, "tuir"[fd->l4 - FL_L4_TCP]);
+        unsigned l4 = fl_fd_transport(fd);
+        if (l4 >= FL_L4_TCP && l4 <= FL_L4_RAW)
+            fl_text_char(text, "tuir"[l4 - FL_L4_TCP]);
     }
     fl_text_char(text, '>');
     fl_text_readable(text, fd->name->data, fd->name->len);
@@ -349,7 +379,7 @@ static void put_user(struct fl_text *text, const struct param *p)
 {
     uint32_t id = (uint32_t)number(p);
     const struct fl_user *user = id != UINT32_MAX ? fl_user_find(p->view->state, container_of(p->view), id) : NULL;
-    if (user)
+    if (user && user->name->len)
         fl_text_str(text, user->name);
     else
         fl_text_lit(text, id == UINT32_MAX ? "<NONE>" : "<NA>");
@@ -359,13 +389,22 @@ static void put_group(struct fl_text *text, const struct param *p)
 {
     uint32_t id = (uint32_t)number(p);
     const struct fl_grp *group = id != UINT32_MAX ? fl_grp_find(p->view->state, container_of(p->view), id) : NULL;
-    if (group)
+    if (group && group->name->len)
         fl_text_str(text, group->name);
     else
         fl_text_lit(text, id == UINT32_MAX ? "<NONE>" : "<NA>");
 }
 
-/* An absolute path is its own meaning. */
+/* Whether a path starts at a directory's descriptor of which no name is known. */
+static bool is_adrift(const struct param *p)
+{
+    const struct fl_param_info *row = &fl_info(p->view)->params[p->index];
+    int64_t dir = row->at >= 0 ? fl_param_i64(p->view->ev, (unsigned)row->at) : FL_AT_FDCWD;
+    const struct fl_fd *fd = dir != FL_AT_FDCWD ? descriptor(p->view, dir) : NULL;
+    return dir != FL_AT_FDCWD && !(fd && fd->name->len);
+}
+
+/* An absolute path is its own meaning; one that starts nobody knows where is, but for its dots and slashes. */
 static void put_path(struct fl_text *text, const struct param *p)
 {
     struct fl_slice s = text_of(p);
@@ -373,7 +412,9 @@ static void put_path(struct fl_text *text, const struct param *p)
     if (!s.len || s.data[0] == '/' || (s.len == 4 && !memcmp(s.data, "<NA>", 4)))
         return;
     uint32_t len;
-    if (fl_path_resolve(p->view, p->index, path, &len))
+    if (fl_thread_of(p->view) && is_adrift(p))
+        fl_text_put(text, path, fl_path_join(path, "", 0, s.data, s.len));
+    else if (fl_path_resolve(p->view, p->index, path, &len))
         fl_text_put(text, path, len);
 }
 
@@ -426,9 +467,7 @@ static void put_meaning(struct fl_text *text, const struct param *p)
         put_group(text, p);
         break;
     case FL_T_RELTIME:
-        if (number(p) == UINT64_MAX)
-            fl_text_lit(text, "none");
-        else
+        if (number(p) != UINT64_MAX)
             fl_text_put(text, buffer, (size_t)snprintf(buffer, sizeof buffer, "%gs", (double)number(p) / 1e9));
         break;
     case FL_T_FSPATH: case FL_T_FSRELPATH:
@@ -512,8 +551,10 @@ EXTRACT(evt_rawarg)
 {
     unsigned i;
     struct param p;
-    if (!param_asked(view, arg, &i) || !param_of(view, i, &p) || !p.len)
+    if (!param_asked(view, arg, &i) || !param_of(view, i, &p))
         return false;
+    if (!p.len)
+        return is_text(p.type) && fl_set_lit(out, "<NA>");
     double f = 0;
     switch (fl_kind_of_type(p.type)) {
     case FL_BOOL:

@@ -77,10 +77,6 @@ EXTRACT(evt_around)
     return fl_set_u64(out, distance / 1000000 + (distance % 1000000 != 0));
 }
 
-/* Events of plugins are another source's: here they have neither name nor text. */
-EXTRACT(evt_pluginname) { return false; }
-EXTRACT(evt_plugininfo) { return false; }
-
 EXTRACT(evt_source) { return fl_set_lit(out, view->source ? view->source : "syscall"); }
 EXTRACT(evt_hostname) { return fl_set_lit(out, view->hostname ? view->hostname : ""); }
 

@@ -67,13 +67,13 @@ static inline bool fl_set_list(struct fl_value *v, const struct fl_value *list, 
 
 /* ---- the event ---- */
 
+/* Whether an event opens a path, and the parameter that is it (OPEN_PATH in words.def; fd.c). */
+bool fl_open_path(unsigned type, unsigned *param);
 static inline const struct fl_event_info *fl_info(const struct fl_view *view) { return &fl_events[view->ev->type]; }
 static inline unsigned fl_flags_of(const struct fl_view *view) { return fl_info(view)->flags; }
 
 /* The index of a parameter by name, or -1. */
 int fl_param_named(const struct fl_event_info *info, const char *name, size_t len);
-/* What a system call returned: its exit event's first parameter. False where the event has none. */
-bool fl_result(const struct fl_view *view, int64_t *result);
 /* "ENOENT" of -2; NULL if there is no such error. */
 const char *fl_error_name(int64_t result);
 const char *fl_signal_name(unsigned number);
@@ -114,6 +114,11 @@ static inline bool fl_fd_is_file(const struct fl_fd *fd) { return fd->type == FL
 static inline bool fl_fd_is_server_only(const struct fl_fd *fd)
 {
     return fd->type == FL_FD_IPV4_SERVSOCK || fd->type == FL_FD_IPV6_SERVSOCK;
+}
+/* The transport (enum fl_l4) of a socket whose sides are known; a raw one has none, one that only listens needs none. */
+static inline unsigned fl_fd_transport(const struct fl_fd *fd)
+{
+    return fd->role != FL_ROLE_NONE || fd->l4 == FL_L4_RAW || fl_fd_is_server_only(fd) ? fd->l4 : FL_L4_NA;
 }
 static inline bool fl_fd_is_socket(const struct fl_fd *fd)
 {

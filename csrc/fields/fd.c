@@ -30,24 +30,11 @@ const struct fl_fd *fl_fd_of(const struct fl_view *view) { return has_fd(view) ?
 
 /* ---- the name: of the entry; where there is none, what the event itself says ---- */
 
-static bool raw_name_of_event(const struct fl_view *view, unsigned *param)
+bool fl_open_path(unsigned type, unsigned *param)
 {
-    switch (view->ev->type) {
-    case FL_EV_OPEN_X:
-        *param = FL_P(OPEN_X, name);
-        return true;
-    case FL_EV_CREAT_X:
-        *param = FL_P(CREAT_X, name);
-        return true;
-    case FL_EV_OPENAT_2_X:
-        *param = FL_P(OPENAT_2_X, name);
-        return true;
-    case FL_EV_OPENAT2_X:
-        *param = FL_P(OPENAT2_X, name);
-        return true;
-    case FL_EV_OPEN_BY_HANDLE_AT_X:
-        *param = FL_P(OPEN_BY_HANDLE_AT_X, path);
-        return true;
+    switch (type) {
+#define OPEN_PATH(event, name) case FL_EV_##event: *param = FL_P(event, name); return true;
+#include "schema/words.h"
     default:
         return false;
     }
@@ -79,7 +66,7 @@ static bool name_of(const struct fl_view *view, struct fl_value *out)
         return false;
     unsigned param;
     struct fl_slice path;
-    if (raw_name_of_event(view, &param))
+    if (fl_open_path(view->ev->type, &param))
         return fl_param_path(view, param, &path) ? fl_set_slice(out, path) : fl_set_lit(out, "");
     if (tuple_of_event(view, &param) && fl_param_present(view->ev, param))
         return fl_param_render(view, param, false, out);
@@ -88,9 +75,17 @@ static bool name_of(const struct fl_view *view, struct fl_value *out)
 
 EXTRACT(fd_name) { return name_of(view, out); }
 
+static bool has_double_slash(struct fl_slice path)
+{
+    for (uint32_t i = 1; i < path.len; i++)
+        if (path.data[i] == '/' && path.data[i - 1] == '/')
+            return true;
+    return false;
+}
+
 bool fl_path_single_slashes(const struct fl_view *view, struct fl_slice path, struct fl_value *out)
 {
-    if (!memmem(path.data, path.len, "//", 2))
+    if (!has_double_slash(path))
         return fl_set_slice(out, path);
     struct fl_text text;
     fl_text_begin(&text, view);
@@ -109,11 +104,13 @@ EXTRACT(fd_nameraw)
     if (fd) {
         if (!fd->name_raw)
             return fl_set_lit(out, "");
+        if (fd->name_raw == fd->name && fd->name->len && fd->name->data[0] == '/')
+            return fl_set_interned(out, fd->name);      /* there was nothing to normalise in an absolute path */
         return fl_path_single_slashes(view, (struct fl_slice){fd->name_raw->data, fd->name_raw->len}, out);
     }
     if (!has_fd(view))
         return false;
-    if (raw_name_of_event(view, &param))
+    if (fl_open_path(view->ev->type, &param))
         return fl_path_single_slashes(view, fl_param_text(view->ev, param), out);
     return fl_set_lit(out, "");
 }
@@ -157,7 +154,7 @@ static bool with_container(const struct fl_view *view, struct fl_value *out)
     struct fl_text text;
     fl_text_begin(&text, view);
     if (id)
-        fl_text_put(&text, id->data, id->len < 12 ? id->len : 12);
+        fl_text_put(&text, id->data, id->len);
     fl_text_char(&text, ':');
     fl_text_put(&text, out->s, out->len);
     return fl_text_end(&text, out);

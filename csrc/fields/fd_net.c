@@ -67,8 +67,16 @@ EXTRACT(fd_sip) { return addr(view, SERVER, FL_IP, out); }
 EXTRACT(fd_cnet) { return addr(view, CLIENT, FL_NET, out); }
 EXTRACT(fd_snet) { return addr(view, SERVER, FL_NET, out); }
 EXTRACT(fd_cport) { return port(view, CLIENT, out); }
-EXTRACT(fd_sport) { return port(view, SERVER, out); }
-EXTRACT(fd_sproto) { return sided(view) && proto(view, SERVER, out); }
+
+/* Who only listens is a server, also where nothing says that its role is known: from a capture's list. */
+static const struct fl_fd *listener(const struct fl_view *view)
+{
+    const struct fl_fd *fd = fl_fd_of(view);
+    return fd && fl_fd_is_server_only(fd) ? fd : NULL;
+}
+
+EXTRACT(fd_sport) { return listener(view) ? fl_set_u64(out, listener(view)->sport) : port(view, SERVER, out); }
+EXTRACT(fd_sproto) { return listener(view) ? fl_set_lit(out, "") : sided(view) && proto(view, SERVER, out); }
 
 /* A unix socket's client has a port: the empty one. */
 EXTRACT(fd_cproto)
@@ -142,11 +150,30 @@ EXTRACT(fd_net) { return either_addr(view, FL_NET, out); }
 EXTRACT(fd_port) { return either_port(view, out); }
 EXTRACT(fd_proto) { return either_port(view, out); }
 
-/* Addresses are not resolved while events are read: no end has a name. */
-EXTRACT(fd_cip_name) { return false; }
-EXTRACT(fd_sip_name) { return false; }
-EXTRACT(fd_lip_name) { return false; }
-EXTRACT(fd_rip_name) { return false; }
+/* ---- names: of the hosts that rules name and that have been resolved; several of them may have one address ---- */
+
+static bool host(const struct fl_view *view, enum end end, struct fl_value *out)
+{
+    const struct fl_fd *fd = sided(view);
+    const struct fl_host *first;
+    struct fl_value at;
+    if (!fd || !set_addr(&at, fd, end, FL_IP))
+        return false;
+    uint32_t n = fl_hosts_at(view->state, (const uint8_t *)at.s, fl_fd_is_ipv6(fd), &first);
+    if (n == 1)
+        return fl_set_interned(out, first->name);
+    struct fl_value *list = n ? fl_scratch_take(view->scratch, n * sizeof *list) : NULL;
+    if (!list)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        fl_set_interned(&list[i], first[i].name);
+    return fl_set_list(out, list, n);
+}
+
+EXTRACT(fd_cip_name) { return host(view, CLIENT, out); }
+EXTRACT(fd_sip_name) { return host(view, SERVER, out); }
+EXTRACT(fd_lip_name) { enum end end; return local_end(view, &end) && host(view, end, out); }
+EXTRACT(fd_rip_name) { enum end end; return remote_end(view, &end) && host(view, end, out); }
 
 /* ---- the socket ---- */
 
@@ -156,8 +183,8 @@ EXTRACT(fd_l4proto)
     const struct fl_fd *fd = fl_fd_of(view);
     if (!fd)
         return false;
-    if ((fl_fd_is_ipv4(fd) || fl_fd_is_ipv6(fd)) && (fd->role != FL_ROLE_NONE || fd->l4 == FL_L4_RAW)) {
-        switch (fd->l4) {
+    if (fl_fd_is_ipv4(fd) || fl_fd_is_ipv6(fd)) {
+        switch (fl_fd_transport(fd)) {
         case FL_L4_TCP:
             return fl_set_lit(out, "tcp");
         case FL_L4_UDP:

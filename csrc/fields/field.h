@@ -19,6 +19,7 @@ struct fl_view {
     uint64_t previous_ts;       /* ns: of the event before, for evt.deltatime; 0 = this is the first */
     const char *source;         /* "syscall" */
     const char *hostname;
+    bool base64;                /* bytes are printed so */
 };
 
 /* A field's argument: [2], [name] or .name, taken apart at load. */

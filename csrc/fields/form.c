@@ -64,7 +64,8 @@ static bool text_at(struct fl_forming *f, const struct fl_place *place, struct f
 
 static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
 
-/* A part of a query, decoded: its length; SIZE_MAX if it can't be. */
+/* A part of a query, decoded: its length; SIZE_MAX if it can't be. A semicolon must be encoded: since Go 1.17 API servers pass over pairs
+ * that have one, as some programs take it for the end of a pair. */
 static size_t decode_query(const char *s, size_t len, char *out)
 {
     size_t n = 0;
@@ -77,6 +78,8 @@ static size_t decode_query(const char *s, size_t len, char *out)
             i += 2;
         } else if (c == '+') {
             c = ' ';
+        } else if (c == ';') {
+            return SIZE_MAX;
         }
         out[n++] = c;
     }
@@ -273,6 +276,10 @@ static bool add_element(struct list *list, const struct fl_point *point, struct 
     case FL_FORM_FLAT: add_all(list, value); break;
     case FL_FORM_JOINED: add_joined(list, value); break;
     case FL_FORM_PORTS: add_ports(list, value); break;
+    case FL_FORM_ANY_TRUE:
+        if (fl_json_is(value, "true"))              /* not the text */
+            add_text(list, value);
+        break;
     case FL_FORM_NAMES: case FL_FORM_NS_NAMES: {
         struct fl_json name;
         if (text_of(list->f, value, &v) && is(&v, point->extra_text) && fl_json_paths_value(point->each, point->second, &name))
@@ -303,10 +310,7 @@ static bool any_true(struct fl_forming *f, const struct fl_point *point, struct 
     struct list list;
     if (!elements(f, point, &list))
         return false;
-    for (uint32_t i = 0; i < list.count; i++)
-        if (is(&list.values[i], "true"))
-            return fl_set_lit(out, "true");
-    return fl_set_lit(out, "false");
+    return list.count ? fl_set_lit(out, "true") : fl_set_lit(out, "false");
 }
 
 static bool has_path(struct fl_forming *f, const struct fl_point *point, struct fl_value *out)
@@ -319,10 +323,11 @@ static bool has_path(struct fl_forming *f, const struct fl_point *point, struct 
 
     all.argument.has_index = false;     /* a key that is a number is a path, too */
     len -= prefix;
-    if (elements(f, &all, &list))
-        for (uint32_t i = 0; i < list.count; i++)
-            if ((prefix ? list.values[i].len >= len : list.values[i].len == len) && !memcmp(list.values[i].s, key, len))
-                return fl_set_lit(out, "true");
+    if (!elements(f, &all, &list))
+        return false;
+    for (uint32_t i = 0; i < list.count; i++)
+        if ((prefix ? list.values[i].len >= len : list.values[i].len == len) && !memcmp(list.values[i].s, key, len))
+            return fl_set_lit(out, "true");
     return fl_set_lit(out, "false");
 }
 
@@ -345,6 +350,8 @@ bool fl_form(struct fl_forming *f, const struct fl_point *point, struct fl_value
     case FL_FORM_POD:
         return text_at(f, &point->rest, &other) && is(&other, "pods") && !f->find(f->context, &point->extra, &json) &&
                text_at(f, &point->place, out);
+    case FL_FORM_PLUGIN:
+        return fl_set_lit(out, point->plugin);
     case FL_FORM_TRUE:
         return fl_set_lit(out, "true");
     case FL_FORM_ANY_TRUE:

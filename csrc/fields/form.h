@@ -12,7 +12,7 @@ enum fl_form {
     FL_FORM_NONE,
     FL_FORM_VALUE, FL_FORM_LIST, FL_FORM_EACH, FL_FORM_EVERY, FL_FORM_FLAT, FL_FORM_JOINED, FL_FORM_IMAGES, FL_FORM_PORTS,
     FL_FORM_DEFAULT, FL_FORM_KEYS, FL_FORM_NAMES, FL_FORM_NS_NAMES, FL_FORM_ANY_TRUE, FL_FORM_HAS_PATH, FL_FORM_IMAGE, FL_FORM_QUERY,
-    FL_FORM_POD, FL_FORM_TRUE, FL_FORM_POINTER, FL_FORM_OBJECT, FL_FORM_RAWTIME,
+    FL_FORM_POD, FL_FORM_TRUE, FL_FORM_POINTER, FL_FORM_OBJECT, FL_FORM_RAWTIME, FL_FORM_PLUGIN,
 };
 
 /* Where in a document: a path of the document itself, or of one of its bodies. */
@@ -26,7 +26,7 @@ struct fl_point {
     bool guarded, list;
     struct fl_place place, rest, extra;
     struct fl_field_argument argument;
-    const char *extra_text;
+    const char *extra_text, *plugin;
     struct fl_json_paths *each; /* what is looked up in each element: */
     int32_t first, second, third;
 };

@@ -59,7 +59,7 @@ bool fl_param_path(const struct fl_view *view, unsigned i, struct fl_slice *out)
     return true;
 }
 
-/* ---- fs.path.* ---- */
+/* ---- which calls work on paths ---- */
 
 enum role { NAME, SOURCE, TARGET };
 
@@ -107,7 +107,9 @@ static bool paths_of(unsigned type, struct paths *paths)
     }
 }
 
-static bool is_open(unsigned type) { return type == FL_EV_OPEN_X || type == FL_EV_OPENAT_2_X || type == FL_EV_OPENAT2_X; }
+/* ---- fs.path.* ---- */
+
+static bool is_open(unsigned type) { return fl_open_path(type, &(unsigned){0}); }
 
 static bool unknown(const struct fl_view *view, struct fl_slice name, struct fl_value *out)
 {
@@ -170,17 +172,54 @@ EXTRACT(fs_path_sourceraw) { return fs_path(view, SOURCE, true, out); }
 EXTRACT(fs_path_target) { return fs_path(view, TARGET, false, out); }
 EXTRACT(fs_path_targetraw) { return fs_path(view, TARGET, true, out); }
 
-/* ---- evt.abspath: paths given with a directory descriptor. The first, or "src"; "dst": the second ---- */
+/* ---- evt.abspath: of those calls, the paths that start at directories which the call names, in the order of its parameters. "dst": the last;
+ * "src", or nothing: the first ---- */
+
+/* Which parameter is the path; -1: none. */
+static int path_at(unsigned type, bool last)
+{
+    const struct fl_event_info *event = &fl_events[type];
+    struct paths paths;
+    int found = -1;
+
+    if (!paths_of(type, &paths))
+        return -1;
+    for (unsigned i = 0; i < event->nparams; i++) {
+        if (event->params[i].at >= 0 && (last || found < 0))
+            found = (int)i;
+    }
+    return found;
+}
+
+static bool set_path(const struct fl_view *view, const char *path, uint32_t len, struct fl_value *out)
+{
+    char *taken = fl_scratch_take(view->scratch, len);
+
+    return taken && (memcpy(taken, path, len), true) && fl_set_str(out, taken, len);
+}
 
 EXTRACT(evt_abspath)
 {
-    const struct fl_event_info *info = fl_info(view);
-    unsigned skip = arg->has_key && arg->key_len == 3 && !memcmp(arg->key, "dst", 3);
-    for (unsigned i = 0; i < info->nparams; i++) {
-        if (info->params[i].type != FL_T_FSRELPATH || info->params[i].at < 0 || skip--)
-            continue;
-        struct fl_slice path;
-        return fl_param_path(view, i, &path) && fl_set_slice(out, path);
+    const struct fl_event *ev = view->ev;
+    const struct fl_thread *thread = fl_thread_of(view);
+    char base[FL_PATH_MAX], path[FL_PATH_MAX];
+    uint32_t base_len = 0;
+
+    if (!thread)
+        return false;
+    if (ev->type == FL_EV_OPEN_BY_HANDLE_AT_X) {        /* its path is whole, where it could be opened */
+        struct fl_slice whole = fl_param_text(ev, FL_P(OPEN_BY_HANDLE_AT_X, path));
+        return fl_param_i64(ev, FL_P(OPEN_BY_HANDLE_AT_X, fd)) > 0 &&
+               set_path(view, path, fl_path_join(path, "", 0, whole.data, whole.len), out);
     }
-    return false;
+    int i = path_at(ev->type, arg->has_key && arg->key_len == 3 && !memcmp(arg->key, "dst", 3));
+    if (i < 0 || !fl_param_present(ev, (unsigned)i) || !fl_param_present(ev, (unsigned)fl_info(view)->params[i].at))
+        return false;
+    struct fl_slice name = fl_param_text(ev, (unsigned)i);
+    if (!name.len || name.data[0] != '/') {
+        base_of(view, (unsigned)i, base, &base_len);
+        if (base_len && base_len < FL_PATH_MAX && base[base_len - 1] != '/')
+            base[base_len++] = '/';             /* a directory that isn't known, too */
+    }
+    return set_path(view, path, fl_path_join(path, base, base_len, name.data, name.len), out);
 }

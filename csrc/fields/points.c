@@ -37,7 +37,7 @@ static const struct row { uint16_t field; uint8_t form; const char *pointer, *re
 #include "../schema/documents.h"
 };
 
-/* The extractors that fields.def declares, for one field at a time: the view has no document, so there is none. */
+/* The extractors that fields.def declares, for one field at a time: events that are no documents don't have them. */
 #define POINT(field, form, pointer, rest, extra) EXTRACT(field) { return false; }
 #include "../schema/documents.h"
 
@@ -114,11 +114,11 @@ int fl_points_add(struct fl_points *p, uint32_t slot, unsigned field, const stru
         return 0;
     const struct fl_document_info *info = &fl_documents_info[p->source];
     bool own = fl_fields[field].class_ == info->class_;
-    if (!own && fl_fields[field].class_ != FL_CLASS_JSON)
+    if (!own && fl_fields[field].class_ != FL_CLASS_JSON && fl_fields[field].class_ != FL_CLASS_EVT_GENERIC)
         return 0;               /* another source's */
     struct fl_point *point = &p->points[slot];
     *point = (struct fl_point){.form = row->form, .guarded = own, .list = (fl_fields[field].flags & FF_LIST) != 0, .argument = *arg,
-                               .extra_text = row->extra, .place = {-1, 0}, .rest = {-1, 0}, .extra = {-1, 0}};
+                               .extra_text = row->extra, .plugin = info->plugin, .place = {-1, 0}, .rest = {-1, 0}, .extra = {-1, 0}};
     if (row->form == FL_FORM_POINTER)
         return look_up(p, arg->key, arg->key_len, &point->place);
     if (row->pointer[0] && look_up_text(p, row->pointer, &point->place))

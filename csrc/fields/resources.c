@@ -146,8 +146,9 @@ EXTRACT(proc_fdusage)
     const struct fl_thread *thread = fl_thread_of(view);
     if (!thread)
         return false;
-    int64_t limit = descriptor_limit(thread);
-    return fl_set_f64(out, limit > 0 ? 100.0 * (double)open_descriptors(thread) / (double)limit : 0);
+    /* Those that were opened before the limit was lowered don't count. */
+    double limit = (double)descriptor_limit(thread), count = (double)open_descriptors(thread);
+    return fl_set_f64(out, limit <= 0 ? 0 : count < limit ? 100 * count / limit : 100);
 }
 
 static const struct fl_fd *standard(const struct fl_view *view, int64_t num)

@@ -122,6 +122,27 @@ static char *put_utf8(char *out, uint32_t c)
     return out;
 }
 
+/* The code point of an escape behind its \u, a pair of surrogates as one, and what is behind it; NULL if these aren't four digits. */
+static const char *code_point(const char *at, const char *end, uint32_t *point)
+{
+    int32_t unit = hex4(at, end);
+    if (unit < 0)
+        return NULL;
+    at += 4;
+    *point = (uint32_t)unit;
+    if (unit >= 0xd800 && unit < 0xdc00 && end - at >= 6 && at[0] == '\\' && at[1] == 'u') {
+        int32_t low = hex4(at + 2, end);
+        if (low >= 0xdc00 && low < 0xe000) {
+            *point = 0x10000 + (((uint32_t)unit - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
+            at += 6;
+        }
+    }
+    return at;
+}
+
+/* Whether it is half a pair of surrogates, which is no character. */
+static bool is_half(uint32_t point) { return point >= 0xd800 && point < 0xe000; }
+
 #define REPLACEMENT 0xfffd
 
 size_t fl_json_string(struct fl_json value, char *out)
@@ -144,21 +165,41 @@ size_t fl_json_string(struct fl_json value, char *out)
             continue;
         }
         /* an escape is 6 characters and at most 3 bytes, a pair of surrogates 12 and 4: there is room */
-        int32_t unit = hex4(at, end);
-        if (unit < 0) {
+        uint32_t point;
+        const char *next = code_point(at, end, &point);
+        if (!next) {
             *to++ = c;
             continue;
         }
-        at += 4;
-        uint32_t point = (uint32_t)unit;
-        if (unit >= 0xd800 && unit < 0xdc00 && end - at >= 6 && at[0] == '\\' && at[1] == 'u') {
-            int32_t low = hex4(at + 2, end);
-            if (low >= 0xdc00 && low < 0xe000) {
-                point = 0x10000 + (((uint32_t)unit - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
-                at += 6;
-            }
+        at = next;
+        to = put_utf8(to, is_half(point) ? REPLACEMENT : point);
+    }
+    return (size_t)(to - out);
+}
+
+size_t fl_json_plain(struct fl_json value, char *out)
+{
+    const char *at = value.s, *end = value.s + value.len;
+    char *to = out;
+    while (at < end) {
+        if (*at != '\\' || at + 1 >= end) {
+            *to++ = *at++;
+            continue;
         }
-        to = put_utf8(to, point >= 0xd800 && point < 0xe000 ? REPLACEMENT : point);
+        uint32_t point = 0;
+        const char *next = at[1] == 'u' ? code_point(at + 2, end, &point) : at + 2;
+        if (at[1] == '/') {
+            *to++ = '/';
+        } else if (at[1] != 'u' || !next || point < 0x20 || is_half(point)) {       /* needed, or none */
+            next = next ? next : at + 2;
+            memcpy(to, at, (size_t)(next - at));
+            to += next - at;
+        } else {
+            if (point == '"' || point == '\\')
+                *to++ = '\\';
+            to = put_utf8(to, point);
+        }
+        at = next;
     }
     return (size_t)(to - out);
 }

@@ -37,6 +37,8 @@ bool fl_json_get(struct fl_json object, const char *name, struct fl_json *value)
 /* Whether a value is a string, and what is in it: escapes resolved, as UTF-8, into `out`, which has room for value.len bytes. */
 bool fl_json_is_string(struct fl_json value);
 size_t fl_json_string(struct fl_json value, char *out);
+/* The string as JSON, with those escapes alone that JSON needs, into `out`, which has room for value.len bytes. */
+size_t fl_json_plain(struct fl_json value, char *out);
 bool fl_json_is(struct fl_json value, const char *literal);     /* true, false, null, a number as written */
 
 #endif

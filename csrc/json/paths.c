@@ -217,6 +217,7 @@ static int32_t child_at(const struct fl_json_paths *p, int32_t node, uint32_t in
 static int32_t enter(struct fl_json_paths *p, int32_t node)
 {
     if (node >= 0) {
+        p->nodes[node].value.s = NULL;
         p->nodes[node].seen = ++p->seen;
         p->nodes[node].parent_seen = p->nodes[p->nodes[node].parent].seen;
     }
@@ -296,11 +297,20 @@ const char *fl_json_paths_scan(struct fl_json_paths *p, const char *at, const ch
     }
 }
 
-bool fl_json_paths_value(const struct fl_json_paths *p, int32_t path, struct fl_json *value)
+static bool is_seen(const struct fl_json_paths *p, int32_t path)
 {
     for (int32_t n = path; n > 0; n = p->nodes[n].parent)
         if (p->nodes[n].parent_seen != p->nodes[p->nodes[n].parent].seen)
             return false;
+    return true;
+}
+
+bool fl_json_paths_value(const struct fl_json_paths *p, int32_t path, struct fl_json *value)
+{
+    if (!is_seen(p, path))
+        return false;
     *value = p->nodes[path].value;
     return true;
 }
+
+const char *fl_json_paths_begun(const struct fl_json_paths *p, int32_t path) { return is_seen(p, path) ? p->nodes[path].value.s : NULL; }

@@ -22,5 +22,7 @@ int32_t fl_json_paths_add(struct fl_json_paths *paths, const char *pointer, size
 const char *fl_json_paths_scan(struct fl_json_paths *paths, const char *at, const char *end);
 /* What the last scan that succeeded found; false: nothing. */
 bool fl_json_paths_value(const struct fl_json_paths *paths, int32_t path, struct fl_json *value);
+/* Where a value begins that the last scan came across, also one that failed; NULL: it didn't come so far. */
+const char *fl_json_paths_begun(const struct fl_json_paths *paths, int32_t path);
 
 #endif

@@ -28,19 +28,35 @@ static const char *special(const char *at, const char *end)
     return at;
 }
 
-const char *fl_json_string_end(const char *at, const char *end, bool *escapes)
+static inline enum fl_json_string string_part(const char **from, const char *end, bool *escapes)
 {
+    const char *at = *from;
+
     for (;;) {
-        at = special(at, end);
+        *from = at = special(at, end);
         if (at >= end)
-            return NULL;
-        if (*at == '"')
-            return at + 1;
-        if (*at != '\\' || end - at < 2 || (unsigned char)at[1] < 0x20)
-            return NULL;
+            return FL_STRING_GOES_ON;
+        if (*at == '"') {
+            *from = at + 1;
+            return FL_STRING_ENDS;
+        }
+        if (*at == '\\' && end - at < 2)
+            return FL_STRING_GOES_ON;
+        if (*at != '\\')
+            return FL_STRING_BREAKS;
+        *from = at + 1;
+        if ((unsigned char)at[1] < 0x20)
+            return FL_STRING_BREAKS;
         *escapes = true;
         at += 2;
     }
+}
+
+enum fl_json_string fl_json_string_part(const char **at, const char *end, bool *escapes) { return string_part(at, end, escapes); }
+
+const char *fl_json_string_end(const char *at, const char *end, bool *escapes)
+{
+    return string_part(&at, end, escapes) == FL_STRING_ENDS ? at : NULL;
 }
 
 static const char *digits(const char *at, const char *end)
@@ -74,7 +90,8 @@ static bool ends_scalar(const char *at, const char *end)
     return at >= end || *at == ',' || *at == '}' || *at == ']' || *at == ' ' || *at == '\n' || *at == '\r' || *at == '\t';
 }
 
-const char *fl_json_scalar_end(const char *at, const char *end)
+/* Behind a number, true, false or null; NULL if there is none. */
+static const char *scalar_end(const char *at, const char *end)
 {
     static const struct { const char *text; size_t len; } words[] = {{"true", 4}, {"false", 5}, {"null", 4}};
     const char *stop = NULL;
@@ -103,7 +120,7 @@ const char *fl_json_skip(const char *at, const char *end)
     if (*at == '"')
         return fl_json_string_end(at + 1, end, &escapes);
     if (*at != '{' && *at != '[')
-        return fl_json_scalar_end(at, end);
+        return scalar_end(at, end);
     while (at < end) {
         switch (classes[(unsigned char)*at]) {
         case OTHER:

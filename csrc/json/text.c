@@ -7,31 +7,43 @@
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
-/* Behind the token at `at`: a string, or one character. */
-static const char *token_end(const char *at, const char *end)
+/* Behind the token at `at`: a string, or one character. *escapes: whether it has some. */
+static const char *token_end(const char *at, const char *end, bool *escapes)
 {
-    bool escapes;
-    const char *stop = *at == '"' ? fl_json_string_end(at + 1, end, &escapes) : at + 1;
+    *escapes = false;
+    const char *stop = *at == '"' ? fl_json_string_end(at + 1, end, escapes) : at + 1;
     return stop ? stop : end;
+}
+
+/* A token into `to`: behind it. */
+static char *put_token(const char *at, const char *stop, bool escapes, char *to)
+{
+    size_t len = (size_t)(stop - at);
+    if (escapes)
+        return to + fl_json_plain((struct fl_json){at, len}, to);
+    memcpy(to, at, len);
+    return to + len;
 }
 
 bool fl_json_is_compact(struct fl_json value)
 {
-    for (const char *at = value.s, *end = at + value.len; at < end; at = token_end(at, end))
-        if (is_blank(*at))
+    bool escapes;
+    for (const char *at = value.s, *end = at + value.len, *stop; at < end; at = stop) {
+        stop = token_end(at, end, &escapes);
+        if (escapes || is_blank(*at))
             return false;
+    }
     return true;
 }
 
 size_t fl_json_compact(struct fl_json value, char *out)
 {
     char *to = out;
+    bool escapes;
     for (const char *at = value.s, *end = at + value.len; at < end;) {
-        const char *stop = token_end(at, end);
-        if (!is_blank(*at)) {
-            memcpy(to, at, (size_t)(stop - at));
-            to += stop - at;
-        }
+        const char *stop = token_end(at, end, &escapes);
+        if (!is_blank(*at))
+            to = put_token(at, stop, escapes, to);
         at = stop;
     }
     return (size_t)(to - out);
@@ -60,9 +72,10 @@ size_t fl_json_indent(struct fl_json value, char *out, size_t room)
 {
     struct out o = {out, 0, room, false};
     size_t depth = 0;
+    bool escapes;
 
     for (const char *at = value.s, *end = at + value.len; at < end && !o.full;) {
-        const char *stop = token_end(at, end);
+        const char *stop = token_end(at, end, &escapes);
         char c = *at;
         if (is_blank(c)) {
             at = stop;
@@ -72,7 +85,10 @@ size_t fl_json_indent(struct fl_json value, char *out, size_t room)
             depth -= depth > 0;
             newline(&o, depth);
         }
-        put(&o, at, (size_t)(stop - at));
+        if (escapes && o.room - o.len >= (size_t)(stop - at))
+            o.len = (size_t)(put_token(at, stop, true, o.s + o.len) - o.s);
+        else
+            put(&o, at, (size_t)(stop - at));
         at = stop;
         if (c == ':') {
             put(&o, " ", 1);

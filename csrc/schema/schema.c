@@ -107,11 +107,6 @@ enum {
 
 _Static_assert(FL_SRC_COUNT <= 256, "fl_param_info keeps the source in a byte");
 
-int fl_schema_rules_see(unsigned type)
-{
-    return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
-}
-
 int fl_schema_opens_capture(unsigned type)
 {
     switch (type) {
@@ -173,6 +168,10 @@ static const fl_word_row words[] = {
 #define FIELD_FLAG(name, value) {"FIELD_FLAG", #name, value},
 #define FIELD_ARGUMENT(name, value) {"FIELD_ARGUMENT", #name, value},
 #define STATE_CALL(name) {"STATE_CALL", #name, FL_SC_##name},
+#define LEAST_CALL(name) {"LEAST_CALL", #name, FL_SC_##name},
+#define LOSSES(group, name) {"LOSSES", #group, FL_SC_##name},
+#define OPEN_FLAGS(event) {"OPEN_FLAGS", #event, FL_EV_##event},
+#define OPEN_MODE(event) {"OPEN_MODE", #event, FL_EV_##event},
 #include "words.h"
 };
 

@@ -182,12 +182,16 @@ extern const char *const fl_type_names[FL_T_COUNT];
 uint64_t fl_schema_hash_events(void);
 uint64_t fl_schema_hash_fields(void);
 
-/* Whether rules see events of a type: exits of system calls, tracepoints and meta events. */
-int fl_schema_rules_see(unsigned type);
 /* Whether events of a type (users, groups, containers) continue a capture's tables where they stand before its first other event: there,
  * they are for the state alone, and rules don't see them. */
 int fl_schema_opens_capture(unsigned type);
 
 static inline int fl_event_is_exit(unsigned type) { return type & 1; }
+
+/* Whether rules see events of a type: exits of system calls, tracepoints and meta events. */
+static inline int fl_schema_rules_see(unsigned type)
+{
+    return fl_event_is_exit(type) || (fl_events[type].category & (EC_TRACEPOINT | EC_METAEVENT | EC_PLUGIN));
+}
 
 #endif

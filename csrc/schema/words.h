@@ -26,6 +26,21 @@
 #ifndef STATE_CALL
 #define STATE_CALL(name)
 #endif
+#ifndef LEAST_CALL
+#define LEAST_CALL(name)
+#endif
+#ifndef LOSSES
+#define LOSSES(group, name)
+#endif
+#ifndef OPEN_FLAGS
+#define OPEN_FLAGS(event)
+#endif
+#ifndef OPEN_MODE
+#define OPEN_MODE(event)
+#endif
+#ifndef OPEN_PATH
+#define OPEN_PATH(event, param)
+#endif
 #ifndef FIELD_CLASS
 #define FIELD_CLASS(name, heading, description)
 #endif
@@ -40,4 +55,9 @@
 #undef FIELD_FLAG
 #undef FIELD_ARGUMENT
 #undef STATE_CALL
+#undef LEAST_CALL
+#undef LOSSES
+#undef OPEN_FLAGS
+#undef OPEN_MODE
+#undef OPEN_PATH
 #undef FIELD_CLASS

@@ -9,11 +9,13 @@
 
 #define FAULTS 32u
 
-/* Where a text that goes over several lines has been followed to. */
+/* Where a text that goes over several lines has been followed to. What was looked at isn't looked at again, however small the pieces are in
+ * which the rest comes. */
 struct follow {
     size_t at;                  /* behind the beginning of the text */
-    uint32_t depth;
-    uint64_t objects[FL_JSON_DEPTH / 64];
+    uint32_t depth;             /* not 0: it was begun */
+    bool in_string;
+    uint64_t objects[FL_JSON_DEPTH / 64];       /* a bit for each open bracket: set for { */
     char last;                  /* the last character that is no blank */
 };
 
@@ -22,7 +24,7 @@ struct fl_documents {
     size_t room, at, end;       /* what is left is from at to end */
     uint64_t before;            /* bytes that were in front of data */
     uint64_t line;
-    size_t limit;
+    size_t limit, text;         /* bytes of an event, and of a text that isn't complete yet */
     size_t looked;              /* no end of the line before */
     size_t single;              /* before it, a text ends with its line: what goes over several was tried */
     bool skipping;              /* to the end of the line */
@@ -157,11 +159,12 @@ static enum what what_is_it(const struct fl_document_paths *p, struct fl_json *i
 
 /* ---- the reader ---- */
 
-struct fl_documents *fl_documents_new(size_t limit)
+struct fl_documents *fl_documents_new(size_t limit, size_t text)
 {
     struct fl_documents *r = calloc(1, sizeof *r);
     if (r) {
         r->limit = limit;
+        r->text = text;
         r->line = 1;
     }
     return r;
@@ -231,13 +234,20 @@ static void go_to(struct fl_documents *r, size_t place)
         at++;
     }
     r->at = place;
-    r->follow = (struct follow){0};
+    r->follow.at = r->follow.depth = 0;
+    r->follow.in_string = false;
+    r->follow.last = 0;
 }
 
-/* What stands between texts: blanks, the brackets and commas of arrays, and 0x1e. */
-static bool is_between(char c)
+/* Bytes of what stands between texts: blanks, the brackets and commas of arrays, 0x1e, and the mark of byte order that UTF-8 may begin
+ * with. 0: a text begins here. */
+static size_t between(const struct fl_documents *r, size_t at)
 {
-    return c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',' || c == '[' || c == ']' || c == FL_DOCUMENT_END;
+    static const char mark[] = "\xef\xbb\xbf";
+    char c = r->data[at];
+    if (c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',' || c == '[' || c == ']' || c == FL_DOCUMENT_END)
+        return 1;
+    return r->end - at >= sizeof mark - 1 && !memcmp(r->data + at, mark, sizeof mark - 1) ? sizeof mark - 1 : 0;
 }
 
 /* The end of the line that `at` is in; false if it isn't there yet. */
@@ -269,18 +279,16 @@ static enum followed follow(struct fl_documents *r, size_t *stop)
 
     for (; at < end; at++) {
         char c = *at;
-        if (c == '"') {
-            const char *behind = fl_json_string_end(at + 1, end, &escapes);
-            if (!behind) {
-                for (const char *s = at + 1; s < end; s++) {
-                    if ((unsigned char)*s < 0x20) {
-                        *stop = (size_t)(s - r->data);
-                        return BROKEN;
-                    }
-                }
+        if (f->in_string || c == '"') {
+            at += !f->in_string;
+            enum fl_json_string part = fl_json_string_part(&at, end, &escapes);
+            *stop = (size_t)(at - r->data);
+            if (part == FL_STRING_BREAKS)
+                return BROKEN;
+            f->in_string = part == FL_STRING_GOES_ON;
+            if (f->in_string)
                 break;
-            }
-            at = behind - 1;
+            c = *--at;
         } else if (c == '{' || c == '[') {
             bool may_stand = !f->depth || f->last == ':' || f->last == ',' || f->last == '[';
             *stop = (size_t)(at - r->data);
@@ -379,6 +387,28 @@ static void drop(struct fl_documents *r, enum fl_fault_kind kind, size_t to)
     go_to(r, to);
 }
 
+/* Takes the items of a list that breaks off at `place`, up to the first that isn't whole; what else is on that one's line is left out. */
+static bool take_begun(struct fl_documents *r, struct fl_document_paths *paths, size_t place)
+{
+    const char *end = r->data + place, *items = NULL, *whole = NULL;
+
+    if (paths->items >= 0 && !fl_json_paths_scan(paths->paths, r->data + r->at, end))
+        items = fl_json_paths_begun(paths->paths, paths->items);
+    if (!items || *items != '[')
+        return false;
+    for (const char *at = items + 1; (at = fl_json_skip(fl_json_blanks(at, end), end)); at += at < end && *at == ',') {
+        whole = at;
+        at = fl_json_blanks(at, end);
+    }
+    if (!whole)
+        return false;
+    drop(r, FL_FAULT_MALFORMED, (size_t)(whole - r->data));
+    r->skipping = r->in_list = true;
+    r->item = items + 1;
+    r->items_end = whole;
+    return true;
+}
+
 /* A text that the line `stop` of doesn't hold: 1 = it was taken and is an event, 0 = it wasn't or isn't one, -1 = more bytes are needed. */
 static int take_lines(struct fl_documents *r, struct fl_document_paths *paths, size_t stop, struct fl_document *out)
 {
@@ -398,10 +428,11 @@ static int take_lines(struct fl_documents *r, struct fl_document_paths *paths, s
     }
     case BROKEN:
         r->single = end;
-        drop(r, FL_FAULT_MALFORMED, stop);
+        if (!take_begun(r, paths, end))
+            drop(r, FL_FAULT_MALFORMED, stop);
         return 0;
     case UNFINISHED:
-        if (r->end - r->at <= r->limit * FL_LISTS)
+        if (r->end - r->at <= r->text)
             return -1;
         r->single = r->end;
         drop(r, FL_FAULT_TOO_LARGE, stop);
@@ -424,7 +455,7 @@ bool fl_documents_next(struct fl_documents *r, struct fl_document_paths *paths, 
             go_to(r, stop);
             continue;
         }
-        for (; at < r->end && is_between(r->data[at]); at++)
+        for (size_t len; at < r->end && (len = between(r, at)); at += len)
             if (r->data[at] == FL_DOCUMENT_END) {
                 go_to(r, at);
                 r->line = 1;
@@ -434,19 +465,20 @@ bool fl_documents_next(struct fl_documents *r, struct fl_document_paths *paths, 
         if (at == r->end)
             return false;
         if (!line_end(r, &stop)) {
-            if (r->end - at <= r->limit * FL_LISTS)
+            if (r->end - at <= r->text)
                 return false;
             fault(r, FL_FAULT_TOO_LARGE);
             r->skipping = true;
             continue;
         }
-        const char *s = r->data + at, *end = r->data + stop, *behind;
-        if (*s == '{' && (behind = fl_json_paths_scan(paths->paths, s, end))) {
+        const char *s = r->data + at, *end = r->data + stop, *behind = NULL;
+        bool begun = r->follow.depth;           /* the line doesn't hold it, as was found before */
+        if (!begun && *s == '{' && (behind = fl_json_paths_scan(paths->paths, s, end))) {
             if (take(r, paths, (size_t)(behind - r->data), out))
                 return true;
             continue;
         }
-        behind = fl_json_skip(s, end);
+        behind = begun ? NULL : fl_json_skip(s, end);
         if (behind) {
             drop(r, *s == '{' ? FL_FAULT_MALFORMED : FL_FAULT_UNRECOGNISED, (size_t)(behind - r->data));
             continue;

@@ -52,9 +52,8 @@ struct fl_documents_stats {
 
 struct fl_documents;
 
-/* limit: bytes of an event, at most; a list of them may have FL_LISTS times that. NULL when memory is out. */
-#define FL_LISTS 8u
-struct fl_documents *fl_documents_new(size_t limit);
+/* limit: bytes of an event, at most; text: of a text, which may be a list of events. NULL when memory is out. */
+struct fl_documents *fl_documents_new(size_t limit, size_t text);
 void fl_documents_free(struct fl_documents *documents);
 int fl_documents_push(struct fl_documents *documents, const void *bytes, size_t len);     /* 0, or -1 when memory is out */
 /* The next event, looked up in `paths`; false: the bytes are used up. It stays until the next call of these. */

@@ -17,13 +17,21 @@
 
 #include "../bpf/probe.h"
 #include "../schema/schema.h"
+#include "tracefs.h"
 
+#define TRACEPOINT "tracepoint/"        /* how the section of a program begins that runs at a tracepoint of tracefs */
 #define MAX_SECTIONS 64
+#define MAX_VARIABLES 64u       /* of a section, of which each is looked for among all types */
 #define LOG_BYTES (256u << 10)
 #define RAW_TP 23u              /* BPF_TRACE_RAW_TP */
+#define ITERATOR 28u            /* BPF_TRACE_ITER */
+#define SLEEPABLE 16u           /* BPF_F_SLEEPABLE */
+#define LINK_CREATE 28          /* BPF_LINK_CREATE, BPF_ITER_CREATE */
+#define ITER_CREATE 33
+#define TYPE_EXISTS 8u          /* BPF_CORE_TYPE_EXISTS */
 
-enum { MAP_SCRATCHES, MAP_RINGS, MAP_HANDLERS, MAP_ENTRIES, MAP_BSS, MAPS };
-static const char *const map_names[MAPS] = {"fl_scratches", "fl_rings", "fl_handlers", "fl_entries", ".bss"};
+enum { MAP_SCRATCHES, MAP_RINGS, MAP_HANDLERS, MAP_SLOTS, MAP_ENTRIES, MAP_ITERATION, MAP_BSS, MAPS };
+static const char *const map_names[MAPS] = {"fl_scratches", "fl_rings", "fl_handlers", "fl_slots", "fl_entries", "fl_iteration", ".bss"};
 
 struct section { const char *name; const uint8_t *data; Elf64_Shdr header; };
 
@@ -31,8 +39,8 @@ struct section { const char *name; const uint8_t *data; Elf64_Shdr header; };
 struct btf { const uint8_t *types; uint32_t types_len; const char *strings; uint32_t strings_len; };
 struct btf_header { uint16_t magic; uint8_t version, flags; uint32_t hdr_len, type_off, type_len, str_off, str_len; };
 struct btf_type { uint32_t name, info, size; };
-enum { KIND_INT = 1, KIND_ARRAY = 3, KIND_STRUCT = 4, KIND_UNION = 5, KIND_ENUM = 6, KIND_TYPEDEF = 8, KIND_FUNC = 12, KIND_FUNC_PROTO = 13, KIND_VAR = 14,
-       KIND_DATASEC = 15, KIND_DECL_TAG = 17, KIND_ENUM64 = 19 };
+enum { KIND_INT = 1, KIND_ARRAY = 3, KIND_STRUCT = 4, KIND_UNION = 5, KIND_ENUM = 6, KIND_FWD = 7, KIND_TYPEDEF = 8, KIND_FUNC = 12, KIND_FUNC_PROTO = 13,
+       KIND_VAR = 14, KIND_DATASEC = 15, KIND_DECL_TAG = 17, KIND_ENUM64 = 19 };
 
 /* Of .BTF.ext: where the programs' instructions name fields of the kernel. */
 struct core_relo { uint32_t insn_off, type_id, access_str_off, kind; };
@@ -66,12 +74,24 @@ struct fl_loader {
     int btf, maps[MAPS];
     uint8_t *kernel_btf;
     size_t kernel_btf_len;
+    uint32_t cast;              /* the kernel's number of bpf_rdonly_cast; 0: it has none */
     int programs[FL_PROBE_EVENTS];      /* of events; 0: not loaded */
     int others[2 * 16];         /* programs that are attached, and their links */
+    char other_names[16][32];
     unsigned other_count;
 };
 
-static int bpf(int command, void *attr, unsigned size) { return (int)syscall(SYS_bpf, command, attr, size); }
+/* A signal that comes while a program is verified ends that with EAGAIN, as Ctrl-C does: once its handler was called, it goes on. */
+static int bpf(int command, void *attr, unsigned size)
+{
+    long rc;
+    unsigned attempts = 16;     /* who sends signals without end has no program */
+
+    do
+        rc = syscall(SYS_bpf, command, attr, size);
+    while (rc < 0 && errno == EAGAIN && --attempts);
+    return (int)rc;
+}
 
 static int malformed(struct fl_error *error, const char *what) { return fl_fail(error, FL_ERR_PROBE, "the probe's object is malformed: %s", what); }
 
@@ -115,13 +135,16 @@ static int read_sections(struct fl_loader *l, struct fl_error *error)
         struct section *s = &l->sections[i];
         s->name = names->data ? text_at((const char *)names->data, names->header.sh_size, s->header.sh_name) : "";
         if (s->header.sh_type == SHT_SYMTAB && s->data && s->header.sh_link < l->count && l->sections[s->header.sh_link].data) {
+            if (s->header.sh_offset % _Alignof(Elf64_Sym))
+                return malformed(error, "its symbols are not aligned");
             l->symbols = (const void *)s->data;
             l->symbol_count = (unsigned)(s->header.sh_size / sizeof(Elf64_Sym));
             l->names = (const char *)l->sections[s->header.sh_link].data;
             l->names_len = l->sections[s->header.sh_link].header.sh_size;
         }
     }
-    return l->symbols && find_section(l, ".BTF") && find_section(l, ".BTF.ext") ? FL_OK : malformed(error, "no symbols, or no types");
+    struct section *types = find_section(l, ".BTF"), *more = find_section(l, ".BTF.ext");
+    return l->symbols && types && types->data && more && more->data ? FL_OK : malformed(error, "no symbols, or no types");
 }
 
 static const char *symbol_name(const struct fl_loader *l, const Elf64_Sym *symbol) { return text_at(l->names, l->names_len, symbol->st_name); }
@@ -191,9 +214,9 @@ static uint32_t find_type(const struct btf *btf, unsigned kind, const char *name
 }
 
 /* The compiler leaves sizes and offsets of variables open; the kernel wants them. */
-static void complete_sections(struct fl_loader *l, const struct btf *btf, uint8_t *types)
+static bool complete_sections(struct fl_loader *l, const struct btf *btf, uint8_t *types)
 {
-    uint32_t at = 0, start;
+    uint32_t at = 0, start, sections = 0;
     struct btf_type t;
 
     while (next_type(btf, &at, &t, &start)) {
@@ -201,6 +224,8 @@ static void complete_sections(struct fl_loader *l, const struct btf *btf, uint8_
             continue;
         struct section *section = find_section(l, text_at(btf->strings, btf->strings_len, t.name));
         uint32_t size = section ? (uint32_t)section->header.sh_size : 0, members = t.info & 0xffff;
+        if (members > MAX_VARIABLES || ++sections > MAX_SECTIONS)
+            return false;
         memcpy(types + start + 8, &size, 4);
         for (uint32_t i = 0; i < members; i++) {
             uint8_t *member = types + start + 12 + 12 * i;
@@ -226,6 +251,7 @@ static void complete_sections(struct fl_loader *l, const struct btf *btf, uint8_
                 memcpy(one + 12, swap, 12);
             }
     }
+    return true;
 }
 
 static int load_btf(struct fl_loader *l, struct btf *btf, struct fl_error *error)
@@ -234,7 +260,8 @@ static int load_btf(struct fl_loader *l, struct btf *btf, struct fl_error *error
 
     if (!open_btf(btf, section->data, section->header.sh_size))
         return malformed(error, "its types");
-    complete_sections(l, btf, (uint8_t *)(uintptr_t)btf->types);
+    if (!complete_sections(l, btf, (uint8_t *)(uintptr_t)btf->types))
+        return malformed(error, "too many variables");
     union bpf_attr attr = {.btf = (uint64_t)(uintptr_t)section->data, .btf_size = (uint32_t)section->header.sh_size};
     l->btf = bpf(BPF_BTF_LOAD, &attr, sizeof attr);
     return l->btf < 0 ? fl_fail(error, FL_ERR_PROBE, "the kernel refuses the probe's types: %s", strerror(errno)) : FL_OK;
@@ -252,7 +279,13 @@ static int read_kernel_btf(struct fl_loader *l, struct fl_error *error)
     while (l->kernel_btf && l->kernel_btf_len < room && (n = read(fd, l->kernel_btf + l->kernel_btf_len, room - l->kernel_btf_len)) > 0)
         l->kernel_btf_len += (size_t)n;
     close(fd);
-    return l->kernel_btf ? FL_OK : fl_fail(error, FL_ERR_MEMORY, "out of memory");
+    if (!l->kernel_btf)
+        return fl_fail(error, FL_ERR_MEMORY, "out of memory");
+    struct btf kernel;
+    struct btf_type found;
+    if (open_btf(&kernel, l->kernel_btf, l->kernel_btf_len))
+        l->cast = find_type(&kernel, KIND_FUNC, "bpf_rdonly_cast", &found);
+    return FL_OK;
 }
 
 /* ---- maps ---- */
@@ -288,9 +321,13 @@ static int create_maps(struct fl_loader *l, const struct btf *btf, struct fl_err
     l->maps[MAP_RINGS] = create_outer((union bpf_attr){.map_type = BPF_MAP_TYPE_RINGBUF, .max_entries = 4096}, "fl_rings");
     l->maps[MAP_HANDLERS] = create_map((union bpf_attr){.map_type = BPF_MAP_TYPE_PROG_ARRAY, .key_size = 4, .value_size = 4,
                                                         .max_entries = FL_PROBE_EVENTS}, "fl_handlers");
+    l->maps[MAP_SLOTS] = create_map((union bpf_attr){.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = entry.size,
+                                                     .max_entries = FL_PROBE_SLOTS + FL_PROBE_CPUS}, "fl_slots");
     l->maps[MAP_ENTRIES] = create_map((union bpf_attr){.map_type = BPF_MAP_TYPE_TASK_STORAGE, .key_size = 4, .value_size = entry.size,
                                                        .map_flags = BPF_F_NO_PREALLOC, .btf_fd = (uint32_t)l->btf, .btf_key_type_id = int_id,
                                                        .btf_value_type_id = entry_id}, "fl_entries");
+    l->maps[MAP_ITERATION] = create_map((union bpf_attr){.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = FL_PROBE_SCRATCH,
+                                                         .max_entries = 1}, "fl_iteration");
     l->maps[MAP_BSS] = create_map((union bpf_attr){.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = (uint32_t)bss->header.sh_size,
                                                    .max_entries = 1, .map_flags = BPF_F_MMAPABLE}, "fl_bss");
     for (unsigned i = 0; i < MAPS; i++)
@@ -311,7 +348,7 @@ static int refer(struct fl_loader *l, struct bpf_insn *insns, const Elf64_Sym *f
     const Elf64_Sym *symbol = &l->symbols[which];
     const char *section = symbol->st_shndx < l->count ? l->sections[symbol->st_shndx].name : "";
     if (strcmp(section, ".bss") == 0) {
-        insns[at + 1].imm = insns[at].imm + (int32_t)symbol->st_value;
+        insns[at + 1].imm = (int32_t)((uint32_t)insns[at].imm + (uint32_t)symbol->st_value);
         insns[at].src_reg = BPF_PSEUDO_MAP_VALUE;
         insns[at].imm = l->maps[MAP_BSS];
         return FL_OK;
@@ -325,13 +362,20 @@ static int refer(struct fl_loader *l, struct bpf_insn *insns, const Elf64_Sym *f
     return malformed(error, "a relocation to something unknown");
 }
 
-/* The relocations of one program's fields: rows of .BTF.ext, with offsets counted from its first instruction. The number of them, or -1. */
-static long core_relos(struct fl_loader *l, const struct btf *btf, const char *section_name, const Elf64_Sym *function, struct core_relo **out)
+/*
+ * The relocations of one program's fields: rows of .BTF.ext, with offsets counted from its first instruction. The number of them, or -1.
+ * What asks for casts is answered here, if the kernel has them.
+ */
+static long core_relos(struct fl_loader *l, const struct btf *btf, const char *section_name, const Elf64_Sym *function, struct bpf_insn *insns,
+                       struct core_relo **out)
 {
     struct section *ext = find_section(l, ".BTF.ext");
     struct { uint16_t magic; uint8_t version, flags; uint32_t hdr_len, func_off, func_len, line_off, line_len, core_off, core_len; } head;
     const uint8_t *data = ext->data;
     size_t len = ext->header.sh_size;
+
+    struct btf_type found_casts;
+    uint32_t casts = l->cast ? find_type(btf, KIND_FWD, "fl_casts", &found_casts) : 0;
 
     *out = NULL;
     if (len < sizeof head)
@@ -360,7 +404,10 @@ static long core_relos(struct fl_loader *l, const struct btf *btf, const char *s
                 memcpy(&found[count], data + i * sizeof *found, sizeof *found);
                 if (found[count].insn_off >= function->st_value && found[count].insn_off < function->st_value + function->st_size) {
                     found[count].insn_off -= (uint32_t)function->st_value;
-                    count++;
+                    if (casts && found[count].kind == TYPE_EXISTS && found[count].type_id == casts)
+                        insns[found[count].insn_off / 8].imm = 1;
+                    else
+                        count++;
                 }
             }
             *out = found;
@@ -383,34 +430,56 @@ static void last_words(char *log, char out[120])
     snprintf(out, 120, "%s", line ? line : "");
 }
 
+/* What a program is for, as its section tells. The rest of that one's name, behind a prefix, is the type of the kernel that it runs with. */
+static const struct kind { const char *section, *prefix; unsigned target; uint32_t type, attach, flags; } kinds[] = {
+    {"tp_btf/", "btf_trace_", KIND_TYPEDEF, BPF_PROG_TYPE_TRACING, RAW_TP, 0},
+    {TRACEPOINT, NULL, 0, BPF_PROG_TYPE_TRACEPOINT, 0, 0},
+    {"?iter/", "bpf_iter_", KIND_FUNC, BPF_PROG_TYPE_TRACING, ITERATOR, 0},
+    {"?iter.s/", "bpf_iter_", KIND_FUNC, BPF_PROG_TYPE_TRACING, ITERATOR, SLEEPABLE},
+};
+
+static const struct kind *kind_of(const char *section)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strncmp(section, kinds[i].section, strlen(kinds[i].section)) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
 static int load_program(struct fl_loader *l, const char *name, struct fl_error *error)
 {
     const Elf64_Sym *function = find_symbol(l, name);
     struct btf btf, kernel;
-    char section_name[64], trace[64];
+    char section_name[72], target[64];
 
     if (!function || !l->sections[function->st_shndx].data)
         return malformed(error, name);
     struct section *section = &l->sections[function->st_shndx];
+    const struct kind *kind = kind_of(section->name);
     if (function->st_value > section->header.sh_size || function->st_size > section->header.sh_size - function->st_value || function->st_size % 8
-        || strncmp(section->name, "tp_btf/", 7) != 0)
+        || !kind)
         return malformed(error, name);
     snprintf(section_name, sizeof section_name, ".rel%s", section->name);
-    snprintf(trace, sizeof trace, "btf_trace_%s", section->name + 7);
+    snprintf(target, sizeof target, "%s%s", kind->prefix ? kind->prefix : "", section->name + strlen(kind->section));
     struct section *own = find_section(l, ".BTF");
     struct btf_type found;
     if (!open_btf(&btf, own->data, own->header.sh_size) || !open_btf(&kernel, l->kernel_btf, l->kernel_btf_len))
         return malformed(error, "types");
-    uint32_t attach = find_type(&kernel, KIND_TYPEDEF, trace, &found);
-    if (!attach)
-        return fl_fail(error, FL_ERR_PROBE, "this kernel has no tracepoint %s", section->name + 7);
+    uint32_t attach = kind->prefix ? find_type(&kernel, kind->target, target, &found) : 0;
+    if (kind->prefix && !attach)
+        return fl_fail(error, FL_ERR_PROBE, "this kernel has no %s", section->name);
 
     struct core_relo *relos = NULL;
     struct bpf_insn *insns = malloc(function->st_size);
-    long count = insns ? core_relos(l, &btf, section->name, function, &relos) : -1;
-    int rc = count < 0 ? malformed(error, name) : FL_OK;
     if (insns)
         memcpy(insns, section->data + function->st_value, function->st_size);
+    long count = insns ? core_relos(l, &btf, section->name, function, insns, &relos) : -1;
+    int rc = count < 0 ? malformed(error, name) : FL_OK;
+    for (size_t i = 0; insns && l->cast && i < function->st_size / 8; i++)
+        if (insns[i].code == (BPF_JMP | BPF_CALL) && insns[i].src_reg == 0 && insns[i].imm == FL_PROBE_CAST) {
+            insns[i].src_reg = BPF_PSEUDO_KFUNC_CALL;
+            insns[i].imm = (int32_t)l->cast;
+        }
     struct section *references = find_section(l, section_name);
     for (size_t i = 0; references && references->data && rc == FL_OK && i < references->header.sh_size / sizeof(Elf64_Rel); i++) {
         Elf64_Rel rel;
@@ -423,8 +492,8 @@ static int load_program(struct fl_loader *l, const char *name, struct fl_error *
         static const char license[] = "GPL";
         /* without it the kernel leaves the relocations alone */
         struct { uint32_t insn_off, type_id; } info = {0, find_type(&btf, KIND_FUNC, name, &found)};
-        struct prog_load attr = {.prog_type = BPF_PROG_TYPE_TRACING, .insn_cnt = (uint32_t)(function->st_size / 8),
-                                 .insns = (uint64_t)(uintptr_t)insns, .license = (uint64_t)(uintptr_t)license, .expected_attach_type = RAW_TP,
+        struct prog_load attr = {.prog_type = kind->type, .insn_cnt = (uint32_t)(function->st_size / 8), .insns = (uint64_t)(uintptr_t)insns,
+                                 .license = (uint64_t)(uintptr_t)license, .expected_attach_type = kind->attach, .prog_flags = kind->flags,
                                  .prog_btf_fd = (uint32_t)l->btf, .func_info_rec_size = sizeof info,
                                  .func_info = (uint64_t)(uintptr_t)&info, .func_info_cnt = 1, .attach_btf_id = attach, .core_relo_cnt = (uint32_t)count,
                                  .core_relos = (uint64_t)(uintptr_t)relos, .core_relo_rec_size = sizeof *relos};
@@ -533,11 +602,67 @@ int fl_loader_attach(struct fl_loader *l, const char *program, struct fl_error *
     int fd = load_program(l, program, error);
     if (fd < 0)
         return fd;
-    l->others[l->other_count++] = fd;
+    const char *section = l->sections[find_symbol(l, program)->st_shndx].name;
     union bpf_attr attr = {.raw_tracepoint = {.prog_fd = (uint32_t)fd}};
-    int link = bpf(BPF_RAW_TRACEPOINT_OPEN, &attr, sizeof attr);
-    if (link < 0)
-        return fl_fail(error, FL_ERR_PROBE, "the kernel refuses to attach %s: %s", program, strerror(errno));
+    int link;
+    if (strncmp(section, TRACEPOINT, sizeof TRACEPOINT - 1) == 0) {
+        link = fl_tracefs_attach(section + sizeof TRACEPOINT - 1, fd, error);
+    } else {
+        link = bpf(BPF_RAW_TRACEPOINT_OPEN, &attr, sizeof attr);
+        if (link < 0)
+            fl_fail(error, FL_ERR_PROBE, "the kernel refuses to attach %s: %s", program, strerror(errno));
+    }
+    if (link < 0) {
+        close(fd);
+        return FL_ERR_PROBE;
+    }
+    snprintf(l->other_names[l->other_count / 2], sizeof l->other_names[0], "%s", program);
+    l->others[l->other_count++] = fd;
     l->others[l->other_count++] = link;
     return FL_OK;
+}
+
+int fl_loader_iterate(struct fl_loader *l, const char *program, struct fl_error *error)
+{
+    int fd = load_program(l, program, error);
+    if (fd < 0)
+        return fd;
+    struct { uint32_t prog_fd, target_fd, attach_type, flags; uint64_t more[4]; } link = {.prog_fd = (uint32_t)fd, .attach_type = ITERATOR};
+    int linked = bpf(LINK_CREATE, &link, sizeof link), iterator = -1;
+    if (linked >= 0) {
+        struct { uint32_t link_fd, flags; } create = {.link_fd = (uint32_t)linked};
+        iterator = bpf(ITER_CREATE, &create, sizeof create);
+    }
+    int why = errno;
+    if (linked >= 0)
+        close(linked);          /* the iterator holds what it needs */
+    close(fd);
+    return iterator < 0 ? fl_fail(error, FL_ERR_PROBE, "the kernel refuses to iterate by %s: %s", program, strerror(why)) : iterator;
+}
+
+int fl_loader_program(const struct fl_loader *l, unsigned n, char name[64])
+{
+    if (n < l->other_count / 2) {
+        snprintf(name, 64, "%s", l->other_names[n]);
+        return l->others[2 * n];
+    }
+    n -= l->other_count / 2;
+    for (unsigned id = 0; id < FL_EV_COUNT; id++)
+        if (l->programs[id] > 0 && n-- == 0) {
+            snprintf(name, 64, "fl_x_%s", fl_events[id].code);
+            return l->programs[id];
+        }
+    return -1;
+}
+
+bool fl_loader_ran(int program, uint64_t *runs, uint64_t *ns)
+{
+    struct bpf_prog_info info = {0};
+    union bpf_attr attr = {.info = {.bpf_fd = (uint32_t)program, .info_len = sizeof info, .info = (uint64_t)(uintptr_t)&info}};
+
+    if (bpf(BPF_OBJ_GET_INFO_BY_FD, &attr, sizeof attr))
+        return false;
+    *runs = info.run_cnt;
+    *ns = info.run_time_ns;
+    return true;
 }

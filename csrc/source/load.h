@@ -6,6 +6,7 @@
 #ifndef FL_LOAD_H
 #define FL_LOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,5 +25,12 @@ int fl_loader_map(const struct fl_loader *loader, const char *name);
 int fl_loader_handlers(struct fl_loader *loader, const uint8_t *events, unsigned count, struct fl_error *error);
 /* Loads a program and lets it run at its tracepoint. */
 int fl_loader_attach(struct fl_loader *loader, const char *program, struct fl_error *error);
+/* A new descriptor, which is the caller's: reading it runs an iterator's program for each thread, or each descriptor, of the machine and gives
+ * what that writes. */
+int fl_loader_iterate(struct fl_loader *loader, const char *program, struct fl_error *error);
+/* The n-th program that is loaded, by its whole name; -1: there are no more. */
+int fl_loader_program(const struct fl_loader *loader, unsigned n, char name[64]);
+/* How often a program has run, and how long (ns), where the kernel counts it. False if it can't be asked. */
+bool fl_loader_ran(int program, uint64_t *runs, uint64_t *ns);
 
 #endif

@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MEMBER_FLAGS ((uint32_t)(FL_FLAG_clone_flags_CLONE_THREAD | FL_FLAG_clone_flags_CLONE_FILES))      /* sched.h has these names too */
 /* Reading /proc is the kernel's work, on as many processors as ask for it. */
 #define SCAN_THREADS 8u
 #define SCAN_SHARE 100u         /* processes for which a thread more is worth while */
@@ -95,7 +94,7 @@ static int64_t next_number(DIR *dir)
     return 0;
 }
 
-static void emit_process(struct fl_scan *scan, const struct fl_scap_process *p)
+void fl_proc_emit(struct fl_scan *scan, const struct fl_scap_process *p)
 {
     struct fl_scap_item item = {.kind = FL_SCAP_PROCESS, .process = *p};
 
@@ -111,13 +110,13 @@ static void scan_member(struct fl_scan *scan, int folder, const struct fl_scap_p
     unsigned threads;
 
     p.tid = tid;
-    p.flags = MEMBER_FLAGS;
+    p.flags = FL_PROC_MEMBER;
     if (!fl_proc_status(scan, folder, &p, &rights, &threads) || !fl_proc_stat(scan, folder, &p)) {
         scan->stats.gone++;
         return;
     }
     fl_proc_cgroups(scan, folder, &p);
-    emit_process(scan, &p);
+    fl_proc_emit(scan, &p);
 }
 
 static void scan_members(struct fl_scan *scan, int folder, const struct fl_scap_process *leader)
@@ -153,7 +152,7 @@ static void scan_process(struct fl_scan *scan, int64_t pid)
     if (folder >= 0 && fl_proc_status(scan, folder, &p, &rights, &threads) && fl_proc_stat(scan, folder, &p)) {
         fl_proc_leader(scan, folder, &p, &rights);
         scan->stats.processes++;
-        emit_process(scan, &p);
+        fl_proc_emit(scan, &p);
         fl_proc_fds(scan, folder, pid);
         if (threads > 1)
             scan_members(scan, folder, &p);
@@ -198,6 +197,7 @@ struct fl_scan *fl_scan_new(const char *root, fl_scan_sink *sink, void *context,
     strcpy(scan->root, root);
     scan->sink = sink;
     scan->context = context;
+    scan->fds_limit = UINT32_MAX;
     snprintf(path, sizeof path, "%s/proc", root);
     scan->proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (scan->proc < 0 || faccessat(scan->proc, "1/stat", F_OK, 0) != 0) {
@@ -222,7 +222,7 @@ static void forget_own(struct fl_scan *scan)
     fl_map_clear(&scan->mounts);
 }
 
-static void forget(struct fl_scan *scan)
+void fl_proc_forget(struct fl_scan *scan)
 {
     forget_own(scan);
     for (uint32_t i = 0; scan->networks->by_ino.slots && i <= scan->networks->by_ino.mask; i++)
@@ -234,7 +234,7 @@ void fl_scan_free(struct fl_scan *scan)
 {
     if (!scan)
         return;
-    forget(scan);
+    fl_proc_forget(scan);
     pthread_mutex_destroy(&scan->networks->lock);
     free(scan->networks);
     close(scan->proc);
@@ -268,7 +268,7 @@ static void *scan_share(void *context)
     if (!own)
         return NULL;
     *own = (struct fl_scan){.sink = locked_sink, .context = work, .proc = work->scan->proc, .boot_ts = work->scan->boot_ts,
-                            .tick = work->scan->tick, .networks = work->scan->networks};
+                            .tick = work->scan->tick, .fds_limit = work->scan->fds_limit, .networks = work->scan->networks};
     memcpy(own->root, work->scan->root, sizeof own->root);
     while ((at = __atomic_fetch_add(&work->next, 1, __ATOMIC_RELAXED)) < work->count)
         scan_process(own, work->pids[at]);
@@ -315,6 +315,17 @@ static int64_t *list_processes(struct fl_scan *scan, size_t *count)
     return pids;
 }
 
+void fl_proc_others(struct fl_scan *scan, const struct fl_map *told)
+{
+    size_t count;
+    int64_t *pids = list_processes(scan, &count);
+
+    for (size_t i = 0; pids && i < count; i++)
+        if (!fl_map_find(told, pids[i]))
+            scan_process(scan, pids[i]);
+    free(pids);
+}
+
 int fl_scan_processes(struct fl_scan *scan, struct fl_error *error)
 {
     struct work work = {.scan = scan, .lock = PTHREAD_MUTEX_INITIALIZER};
@@ -334,7 +345,7 @@ int fl_scan_processes(struct fl_scan *scan, struct fl_error *error)
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
     free(work.pids);
-    forget(scan);
+    fl_proc_forget(scan);
     return done ? FL_OK : fl_fail(error, FL_ERR_MEMORY, "out of memory");
 }
 
@@ -361,7 +372,7 @@ bool fl_scan_thread(struct fl_scan *scan, int64_t tid, bool (*known)(void *conte
         int of = leader < 0 ? folder : leader;
         fl_proc_leader(scan, of, &p, &rights);
         if (pid == tid || !known(scan->context, pid)) {
-            emit_process(scan, &p);
+            fl_proc_emit(scan, &p);
             fl_proc_fds(scan, of, pid);
         }
         if (pid != tid)
@@ -370,7 +381,27 @@ bool fl_scan_thread(struct fl_scan *scan, int64_t tid, bool (*known)(void *conte
     if (leader >= 0)
         close(leader);
     close(folder);
-    forget(scan);
+    fl_proc_forget(scan);
+    return found;
+}
+
+bool fl_scan_descriptor(struct fl_scan *scan, int64_t tid, int64_t fd)
+{
+    struct fl_scap_process p;
+    struct fl_rights rights;
+    unsigned threads;
+    char number[24];
+    bool mounts_read = false, found = false;
+    int folder = tid > 0 ? open_folder(scan->proc, tid) : -1;
+
+    if (folder < 0)
+        return false;
+    fl_proc_clear(&p, tid);
+    snprintf(number, sizeof number, "%lld", (long long)fd);
+    if (fl_proc_status(scan, folder, &p, &rights, &threads))
+        found = fl_proc_fd(scan, folder, p.pid, number, &mounts_read);
+    close(folder);
+    fl_proc_forget(scan);
     return found;
 }
 
@@ -381,5 +412,7 @@ bool fl_scan_exists(const struct fl_scan *scan, int64_t tid)
     snprintf(name, sizeof name, "%lld", (long long)tid);
     return faccessat(scan->proc, name, F_OK, 0) == 0 || errno != ENOENT;        /* in doubt it does */
 }
+
+void fl_scan_limit(struct fl_scan *scan, uint32_t fds) { scan->fds_limit = fds; }
 
 struct fl_scan_stats fl_scan_get_stats(const struct fl_scan *scan) { return scan->stats; }

@@ -38,6 +38,7 @@ struct fl_scan {
     int proc;                   /* root/proc */
     uint64_t boot_ts;           /* ns */
     uint64_t tick;              /* ns of a clock tick */
+    uint32_t fds_limit;         /* see fl_scan_limit */
     struct fl_scan_stats stats;
     struct fl_networks *networks;
     struct fl_map mounts;       /* mount id → device + 1 */
@@ -64,6 +65,14 @@ uint64_t fl_proc_namespace(int folder, const char *name);
 /* "/a/b (deleted)" without the end, if the file at `name` has no name any more. */
 size_t fl_proc_live_name(char *path, size_t len, const struct stat *status);
 
+/* A thread that isn't its process's first, which it shares everything with. sched.h has these names too. */
+#define FL_PROC_MEMBER ((uint32_t)(FL_FLAG_clone_flags_CLONE_THREAD | FL_FLAG_clone_flags_CLONE_FILES))
+void fl_proc_emit(struct fl_scan *scan, const struct fl_scap_process *p);
+/* Scans the processes that aren't in the map: the kernel doesn't show all of them to its iterators where a policy of the machine hides some. */
+void fl_proc_others(struct fl_scan *scan, const struct fl_map *told);
+/* What was kept between processes is of that moment. */
+void fl_proc_forget(struct fl_scan *scan);
+
 /* proc_facts.c: these read into the scan's buffers, to which the entry points until the next process */
 /* What decides whether a process may write its program. */
 struct fl_rights {
@@ -75,15 +84,26 @@ void fl_proc_clear(struct fl_scap_process *p, int64_t tid);
 bool fl_proc_status(struct fl_scan *scan, int folder, struct fl_scap_process *p, struct fl_rights *rights, unsigned *threads);
 bool fl_proc_stat(struct fl_scan *scan, int folder, struct fl_scap_process *p);
 void fl_proc_cgroups(struct fl_scan *scan, int folder, struct fl_scap_process *p);
+/* The command line: the program's own name for itself, then the arguments. A kernel thread has none, and goes by its name. */
+void fl_proc_command(struct fl_scap_process *p, struct fl_slice command);
 /* What a process's threads share. */
 void fl_proc_leader(struct fl_scan *scan, int folder, struct fl_scap_process *p, const struct fl_rights *rights);
 
 /* proc_fds.c: the descriptors of the process whose folder this is */
 void fl_proc_fds(struct fl_scan *scan, int folder, int64_t tid);
+/* One of them, by its number; false if it is gone. mounts_read: whether the process's mounts have been looked at. */
+bool fl_proc_fd(struct fl_scan *scan, int folder, int64_t tid, const char *number, bool *mounts_read);
+/* open()'s flags as events have them. */
+uint32_t fl_proc_open_flags(uint64_t flags);
+/* What the link of a descriptor tells: its type, name and inode. status: of its file, NULL if it can't be seen. True: it is a socket, of
+ * which only the inode is set. */
+bool fl_proc_name_file(struct fl_scap_fd *fd, char *link, size_t len, const struct stat *status);
+/* Type, addresses and name of a socket, which is this descriptor of a process. */
+void fl_proc_name_socket(struct fl_scan *scan, int folder, uint64_t network, const char *number, struct fl_scap_fd *fd);
 
 /* proc_net.c */
-/* The sockets of the network that a process is in; NULL when memory is out. */
-const struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder);
+/* The sockets of the network (the namespace's inode) that a process is in; NULL when memory is out. */
+const struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder, uint64_t network);
 /* Sets type, addresses and name of a socket; false if the table doesn't have it. */
 bool fl_sockets_find(const struct fl_sockets *sockets, uint64_t ino, struct fl_scap_fd *fd);
 void fl_sockets_free(struct fl_sockets *sockets);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define CAP_DAC_OVERRIDE (1ull << 1)
@@ -77,12 +78,46 @@ static size_t unescape(char *out, size_t size, const char *from)
     return len;
 }
 
+#define STATUS_LINE 1024u       /* bytes of a line of status that are looked at */
+
+/* Cuts lines that are longer. What is appended to the last one is cut by the next call. */
+static size_t shorten(char *text, size_t len)
+{
+    size_t to = 0, column = 0;
+
+    for (size_t at = 0; at < len; at++) {
+        if (text[at] == '\n')
+            column = 0;
+        else if (column++ >= STATUS_LINE)
+            continue;
+        text[to++] = text[at];
+    }
+    return to;
+}
+
+/* Reads status whole: a process may be in 65,536 groups, whose line is longer than the buffer, and stands in front of most others. */
+static bool read_status(struct fl_scan *scan, int folder)
+{
+    int fd = openat(folder, "status", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, scan->file, FL_PROC_FILE);
+    size_t len = n > 0 ? (size_t)n : 0;
+
+    while (n > 0 && len == FL_PROC_FILE && (len = shorten(scan->file, len)) < FL_PROC_FILE) {
+        while (len < FL_PROC_FILE && (n = read(fd, scan->file + len, FL_PROC_FILE - len)) > 0)
+            len += (size_t)n;
+    }
+    if (fd >= 0)
+        close(fd);
+    scan->file[len < FL_PROC_FILE ? len : FL_PROC_FILE] = '\0';
+    return len > 0;
+}
+
 bool fl_proc_status(struct fl_scan *scan, int folder, struct fl_scap_process *p, struct fl_rights *rights, unsigned *threads)
 {
     uint64_t v;
     const char *line;
 
-    if (fl_proc_read(folder, "status", scan->file, FL_PROC_FILE) <= 0)
+    if (!read_status(scan, folder))
         return false;
     const char *status = scan->file;
     if (!(line = line_of(status, "Tgid")) || !column(line, 0, 10, &v))
@@ -175,7 +210,8 @@ static bool may_write(const struct fl_scap_process *p, const struct fl_rights *r
 
 #define OVERLAY_MAGIC 0x794c7630
 
-/* Whether the file of an overlay is in its upper layer, the container's own: mountinfo names the folder of that. */
+/* What the program's file system says: it may be read-only. Of an overlay whether the file is in its upper layer, the container's own:
+ * mountinfo names the folder of that. */
 static void find_layer(struct fl_scan *scan, int folder, struct fl_scap_process *p)
 {
     char path[2 * FL_PROC_PATH], point[FL_PROC_PATH], *at, *next;
@@ -186,8 +222,10 @@ static void find_layer(struct fl_scan *scan, int folder, struct fl_scap_process 
 
     if (exe < 0)
         return;
-    bool overlay = fstatfs(exe, &fs) == 0 && fs.f_type == OVERLAY_MAGIC;
+    bool known = fstatfs(exe, &fs) == 0, overlay = known && fs.f_type == OVERLAY_MAGIC;
     close(exe);
+    if (known && fs.f_flags & ST_RDONLY)        /* nobody may write there */
+        p->exe_writable = 0;
     if (!overlay || fl_proc_read_all(folder, "mountinfo", scan->file, FL_PROC_FILE) <= 0)
         return;
     path[0] = '\0';
@@ -234,20 +272,25 @@ static void read_program(struct fl_scan *scan, int folder, struct fl_scap_proces
         find_layer(scan, folder, p);
 }
 
-/* The command line: the program's own name for itself, then the arguments. A kernel thread has none, and goes by its name. */
+void fl_proc_command(struct fl_scap_process *p, struct fl_slice command)
+{
+    size_t name = strnlen(command.data, command.len);
+
+    p->exe = p->comm;
+    if (!command.len)
+        return;
+    p->exe = slice(command.data, name < FL_PROC_PATH ? name : FL_PROC_PATH);
+    if (++name < command.len) {
+        size_t rest = command.len - name;
+        p->args = slice(command.data + name, rest < FL_PROC_TEXT ? rest : FL_PROC_TEXT);
+    }
+}
+
 static void read_command(struct fl_scan *scan, int folder, struct fl_scap_process *p)
 {
     ssize_t len = fl_proc_read(folder, "cmdline", scan->command, sizeof scan->command - 1);
 
-    p->exe = p->comm;
-    if (len <= 0)
-        return;
-    size_t name = strnlen(scan->command, (size_t)len);
-    p->exe = slice(scan->command, name < FL_PROC_PATH ? name : FL_PROC_PATH);
-    if (++name < (size_t)len) {
-        size_t rest = (size_t)len - name;
-        p->args = slice(scan->command + name, rest < FL_PROC_TEXT ? rest : FL_PROC_TEXT);
-    }
+    fl_proc_command(p, slice(scan->command, len > 0 ? (size_t)len : 0));
 }
 
 /* Appends "subsystem=path" and a NUL; false if there is no room. */
@@ -321,20 +364,42 @@ static void read_limits(struct fl_scan *scan, int folder, struct fl_scap_process
         p->fdlimit = (int64_t)v;
 }
 
+#define PROC_MAGIC 0x9fa0
+
+/* When process 1 of a process's own /proc started. What is mounted there is up to that process: it may be a device, which opening would set to
+ * work, or a FIFO, which would keep us waiting. So it is opened only once it is known to be of a proc file system, and reading doesn't wait. */
+static uint64_t init_started(const struct fl_scan *scan, int folder)
+{
+    char path[32], stat[1024];
+    struct statfs fs;
+    ssize_t len = -1;
+    int found = openat(folder, "root/proc/1/stat", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+    if (found < 0)
+        return 0;
+    if (fstatfs(found, &fs) == 0 && fs.f_type == PROC_MAGIC) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", found);
+        int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+        len = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
+        if (fd >= 0)
+            close(fd);
+    }
+    close(found);
+    if (len <= 0)
+        return 0;
+    stat[len] = '\0';
+    return started(scan, stat);
+}
+
 /* When the first process of the PID namespace started: of the machine's own, the boot. */
 static uint64_t namespace_start(struct fl_scan *scan, int folder, const struct fl_scap_process *p)
 {
-    char stat[1024];
-
     if (p->vtid == p->tid)
         return scan->boot_ts;
     int64_t ns = (int64_t)fl_proc_namespace(folder, "ns/pid");
     struct fl_when *when = ns ? fl_map_find(&scan->pid_namespaces, ns) : NULL;
     if (!when && ns && (when = calloc(1, sizeof *when))) {
-        if (p->vpid == 1)
-            when->ts = p->clone_ts;
-        else if (fl_proc_read(folder, "root/proc/1/stat", stat, sizeof stat - 1) > 0)
-            when->ts = started(scan, stat);
+        when->ts = p->vpid == 1 ? p->clone_ts : init_started(scan, folder);
         if (fl_map_set(&scan->pid_namespaces, ns, when) != 0) {
             free(when);
             return 0;

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* open()'s flags as events have them. */
-static uint32_t open_flags(uint64_t flags)
+uint32_t fl_proc_open_flags(uint64_t flags)
 {
 /* pasted here, where the name isn't yet the C library's number */
 #define BIT(name) {name, FL_FLAG_file_flags_##name}
@@ -125,52 +125,84 @@ static void unlisted_socket(int folder, const char *number, struct fl_scap_fd *f
     }
 }
 
+/* The number in "socket:[123]". */
+static uint64_t number_in(const char *link) { return strtoull(strchr(link, '[') + 1, NULL, 10); }
+
+static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+bool fl_proc_name_file(struct fl_scap_fd *fd, char *link, size_t len, const struct stat *status)
+{
+    static const char anon[] = "anon_inode:", memfd[] = "/memfd:";
+
+    if (begins(link, "socket:[")) {
+        fd->ino = number_in(link);
+        return true;
+    }
+    if (begins(link, "pipe:[")) {
+        fd->ino = number_in(link);
+        fd->type = FL_FD_FIFO;
+        fd->name = (struct fl_slice){link, (uint32_t)len};
+    } else if (begins(link, anon)) {
+        fd->type = anonymous_type(link + sizeof anon - 1);
+    } else if (link[0] != '/') {        /* a namespace, a dma buffer: files without a path */
+        fd->type = FL_FD_UNSUPPORTED;
+    } else if (!status) {
+        fd->type = FL_FD_UNKNOWN;
+    } else {
+        len = fl_proc_live_name(link, len, status);
+        fd->ino = status->st_ino;
+        fd->name = (struct fl_slice){link, (uint32_t)len};
+        fd->type = S_ISDIR(status->st_mode) ? FL_FD_DIRECTORY : S_ISFIFO(status->st_mode) ? FL_FD_FIFO : FL_FD_FILE_V2;
+        if (!status->st_nlink && begins(link, memfd)) {         /* its name as the call gave it, as in an event */
+            fd->type = FL_FD_MEMFD;
+            fd->name = (struct fl_slice){link + sizeof memfd - 1, (uint32_t)(len - (sizeof memfd - 1))};
+        }
+    }
+    return false;
+}
+
+void fl_proc_name_socket(struct fl_scan *scan, int folder, uint64_t network, const char *number, struct fl_scap_fd *fd)
+{
+    const struct fl_sockets *sockets = fl_proc_sockets(scan, folder, network);
+
+    if (!sockets || !fl_sockets_find(sockets, fd->ino, fd))
+        unlisted_socket(folder, number, fd);
+}
+
 /* Fills in what the link of a descriptor says. False if it is gone. */
 static bool describe(struct fl_scan *scan, int folder, const char *number, struct fl_scap_fd *fd, const struct info *info, bool *mounts_read)
 {
-    static const char socket[] = "socket:[", pipe[] = "pipe:[", anon[] = "anon_inode:", memfd[] = "/memfd:";
     char name[32], *link = scan->link;
     struct stat status;
 
     snprintf(name, sizeof name, "fd/%s", number);
-    ssize_t read = fl_proc_link(folder, name, link);
-    if (read < 0)
+    ssize_t len = fl_proc_link(folder, name, link);
+    if (len < 0)
         return false;
-    size_t len = (size_t)read;
     fd->ino = info->ino;
-    if (strncmp(link, socket, sizeof socket - 1) == 0) {
-        fd->ino = strtoull(link + sizeof socket - 1, NULL, 10);
-        const struct fl_sockets *sockets = fl_proc_sockets(scan, folder);
-        if (!sockets || !fl_sockets_find(sockets, fd->ino, fd))
-            unlisted_socket(folder, number, fd);
-        return true;
-    }
-    if (strncmp(link, pipe, sizeof pipe - 1) == 0) {
-        fd->ino = strtoull(link + sizeof pipe - 1, NULL, 10);
-        fd->type = FL_FD_FIFO;
-        fd->name = (struct fl_slice){link, (uint32_t)len};
-        return true;
-    }
-    if (strncmp(link, anon, sizeof anon - 1) == 0) {
-        fd->type = anonymous_type(link + sizeof anon - 1);
-        return true;
-    }
-    if (link[0] != '/') {               /* a namespace, a dma buffer: files without a path */
-        fd->type = FL_FD_UNSUPPORTED;
-        return true;
-    }
-    if (fstatat(folder, name, &status, 0) != 0)
-        return errno != ENOENT && errno != ESRCH && (fd->type = FL_FD_UNKNOWN, true);
-    len = fl_proc_live_name(link, len, &status);
-    fd->ino = status.st_ino;
-    fd->name = (struct fl_slice){link, (uint32_t)len};
-    fd->type = S_ISDIR(status.st_mode) ? FL_FD_DIRECTORY : S_ISFIFO(status.st_mode) ? FL_FD_FIFO : FL_FD_FILE_V2;
-    if (!status.st_nlink && strncmp(link, memfd, sizeof memfd - 1) == 0) {
-        fd->type = FL_FD_MEMFD;         /* its name as the call gave it, as in an event */
-        fd->name = (struct fl_slice){link + sizeof memfd - 1, (uint32_t)(len - (sizeof memfd - 1))};
-    } else if (fd->type != FL_FD_FIFO) {
+    bool seen = link[0] == '/' && fstatat(folder, name, &status, 0) == 0;
+    if (link[0] == '/' && !seen && (errno == ENOENT || errno == ESRCH))
+        return false;
+    if (fl_proc_name_file(fd, link, (size_t)len, seen ? &status : NULL))
+        fl_proc_name_socket(scan, folder, fl_proc_namespace(folder, "ns/net"), number, fd);
+    else if (fd->type == FL_FD_FILE_V2 || fd->type == FL_FD_DIRECTORY)
         fd->dev = device(scan, folder, info->mount, &status, mounts_read);
-    }
+    return true;
+}
+
+bool fl_proc_fd(struct fl_scan *scan, int folder, int64_t tid, const char *number, bool *mounts_read)
+{
+    struct fl_scap_item item = {.kind = FL_SCAP_FD, .fd = {.tid = tid, .name = {"", 0}}};
+    struct info info;
+
+    if (number[0] < '0' || number[0] > '9' || strlen(number) > 10)
+        return false;
+    item.fd.fd = strtoll(number, NULL, 10);
+    if (!read_info(folder, number, &info) || !describe(scan, folder, number, &item.fd, &info, mounts_read))
+        return false;
+    item.fd.open_flags = fl_proc_open_flags(info.flags);
+    scan->stats.fds++;
+    scan->sink(scan->context, &item);
     return true;
 }
 
@@ -187,18 +219,7 @@ void fl_proc_fds(struct fl_scan *scan, int folder, int64_t tid)
             close(copy);
         return;
     }
-    while ((entry = readdir(dir))) {
-        struct fl_scap_item item = {.kind = FL_SCAP_FD, .fd = {.tid = tid, .name = {"", 0}}};
-        struct info info;
-
-        if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || strlen(entry->d_name) > 10)
-            continue;
-        item.fd.fd = strtoll(entry->d_name, NULL, 10);
-        if (!read_info(folder, entry->d_name, &info) || !describe(scan, folder, entry->d_name, &item.fd, &info, &mounts_read))
-            continue;
-        item.fd.open_flags = open_flags(info.flags);
-        scan->stats.fds++;
-        scan->sink(scan->context, &item);
-    }
+    for (uint32_t told = 0; told <= scan->fds_limit && (entry = readdir(dir));)
+        told += fl_proc_fd(scan, folder, tid, entry->d_name, &mounts_read);
     closedir(dir);
 }

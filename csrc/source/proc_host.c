@@ -4,6 +4,8 @@
  */
 #include "proc.h"
 
+#include "accounts.h"
+
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -55,46 +57,17 @@ static void send_interfaces(struct fl_scan *scan)
     freeifaddrs(all);
 }
 
-/* The next field of a line of passwd or group. */
-static struct fl_slice field(char **at)
-{
-    char *start = *at;
-    size_t len = strcspn(start, ":\n");
-
-    *at = start + len + (start[len] == ':');
-    start[len] = '\0';
-    return (struct fl_slice){start, (uint32_t)(len < FL_PROC_PATH ? len : FL_PROC_PATH)};
-}
-
-static bool number(struct fl_slice text, uint32_t *out)
-{
-    char *end;
-    unsigned long value = strtoul(text.data, &end, 10);
-
-    *out = (uint32_t)value;
-    return text.len && text.data[0] >= '0' && text.data[0] <= '9' && !*end && value <= UINT32_MAX;
-}
-
 static void send_line(struct fl_scan *scan, char *line, bool users)
 {
     struct fl_scap_item item = {.kind = users ? FL_SCAP_USER : FL_SCAP_GROUP};
-    struct fl_slice name = field(&line);
-    uint32_t id, gid;
+    struct fl_account account;
 
-    field(&line);                       /* the password */
-    if (!name.len || name.data[0] == '#' || name.data[0] == '+' || name.data[0] == '-' || !number(field(&line), &id))
+    if (!fl_account_of_line(line, users, &account))
         return;
-    if (!users) {
-        item.group = (struct fl_scap_group){.gid = id, .name = name};
-        scan->sink(scan->context, &item);
-        return;
-    }
-    if (!number(field(&line), &gid))
-        return;
-    field(&line);                       /* the person's name */
-    item.user = (struct fl_scap_user){.uid = id, .gid = gid, .name = name};
-    item.user.home = field(&line);
-    item.user.shell = field(&line);
+    if (users)
+        item.user = (struct fl_scap_user){account.id, account.gid, account.name, account.home, account.shell};
+    else
+        item.group = (struct fl_scap_group){account.id, account.name};
     scan->sink(scan->context, &item);
 }
 

@@ -167,12 +167,12 @@ static struct fl_sockets *read_tables(int folder)
     return sockets;
 }
 
-const struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder)
+const struct fl_sockets *fl_proc_sockets(struct fl_scan *scan, int folder, uint64_t network)
 {
-    int64_t ns = (int64_t)fl_proc_namespace(folder, "ns/net");
+    int64_t ns = (int64_t)network;
     struct fl_networks *networks = scan->networks;
 
-    if (!ns)
+    if (!ns || folder < 0)
         return NULL;
     pthread_mutex_lock(&networks->lock);        /* also while the tables are read: who else needs them would read them too */
     struct fl_sockets *sockets = fl_map_find(&networks->by_ino, ns);

@@ -35,6 +35,16 @@ int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size
     return 0;
 }
 
+uint64_t fl_param_short(const struct fl_event *ev, unsigned i, int is_signed)
+{
+    uint32_t len = fl_param_len(ev, i);
+    uint64_t v = 0;
+
+    if (len)
+        memcpy(&v, ev->param[i], len);
+    return is_signed && len && v >> (8 * len - 1) ? v | ~0ull << 8 * len : v;
+}
+
 int fl_event_build(struct fl_event *event, uint8_t *out, uint32_t room)
 {
     uint32_t width = fl_events[event->type].flags & EF_LARGE_PAYLOAD ? 4 : 2;

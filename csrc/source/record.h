@@ -55,27 +55,41 @@ int fl_event_decode(struct fl_event *event, const uint8_t *record, uint32_t size
  * not lie in out. 0, or -1 if it doesn't fit into `room` bytes or a length into its word. */
 int fl_event_build(struct fl_event *event, uint8_t *out, uint32_t room);
 
+static inline uint32_t fl_param_len(const struct fl_event *ev, unsigned i) { return i < ev->nparams ? ev->len[i] : 0; }
+static inline int fl_param_present(const struct fl_event *ev, unsigned i) { return fl_param_len(ev, i) > 0; }
+/* Of a parameter shorter than 8 bytes: the number that they are, with the sign of the last one carried over if it is signed. */
+uint64_t fl_param_short(const struct fl_event *ev, unsigned i, int is_signed);
+
 /* Readers of parameter i: 0 (or an empty text) where the parameter is missing, empty or too short. */
 static inline uint64_t fl_param_u64(const struct fl_event *ev, unsigned i)
 {
-    uint64_t v = 0;
-    if (i < ev->nparams)
-        memcpy(&v, ev->param[i], ev->len[i] < 8 ? ev->len[i] : 8);
+    uint64_t v;
+    if (fl_param_len(ev, i) < sizeof v)
+        return fl_param_short(ev, i, 0);
+    memcpy(&v, ev->param[i], sizeof v);
     return v;
 }
 
-static inline uint32_t fl_param_u32(const struct fl_event *ev, unsigned i) { return (uint32_t)fl_param_u64(ev, i); }
-static inline uint16_t fl_param_u16(const struct fl_event *ev, unsigned i) { return (uint16_t)fl_param_u64(ev, i); }
+static inline uint32_t fl_param_u32(const struct fl_event *ev, unsigned i)
+{
+    uint32_t v;
+    if (fl_param_len(ev, i) < sizeof v)
+        return (uint32_t)fl_param_short(ev, i, 0);
+    memcpy(&v, ev->param[i], sizeof v);         /* little-endian: the low bytes come first */
+    return v;
+}
+
+static inline uint16_t fl_param_u16(const struct fl_event *ev, unsigned i) { return (uint16_t)fl_param_u32(ev, i); }
 
 /* Signed: the sign of a short value is carried over. */
 static inline int64_t fl_param_i64(const struct fl_event *ev, unsigned i)
 {
-    uint64_t v = fl_param_u64(ev, i);
-    unsigned bits = i < ev->nparams && ev->len[i] < 8 ? 8 * ev->len[i] : 64;
-    return bits == 0 || bits == 64 ? (int64_t)v : (int64_t)(v << (64 - bits)) >> (64 - bits);
+    int64_t v;
+    if (fl_param_len(ev, i) < sizeof v)
+        return (int64_t)fl_param_short(ev, i, 1);
+    memcpy(&v, ev->param[i], sizeof v);
+    return v;
 }
-
-static inline int fl_param_present(const struct fl_event *ev, unsigned i) { return i < ev->nparams && ev->len[i] > 0; }
 
 /* A text parameter without its NUL (text ends at the first one). */
 static inline struct fl_slice fl_param_text(const struct fl_event *ev, unsigned i)

@@ -5,6 +5,7 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -51,6 +52,7 @@ struct fl_rings {
     uint64_t lost;              /* that are to be told of, … */
     char lost_text[1024];       /* … and which they are */
     uint8_t lost_record[2048];
+    uint64_t records_of_cpu[FL_PROBE_CPUS];
 };
 
 static long page(void) { return sysconf(_SC_PAGESIZE); }
@@ -89,6 +91,29 @@ static bool open_ring(struct ring *ring, uint32_t bytes)
     return true;
 }
 
+/* Above the number of every processor that may ever come: those that are there now may have others above them. */
+static uint32_t possible_cpus(void)
+{
+    char text[256];
+    int file = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);     /* "0-3", "0,2-5" */
+    ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    long cpus = 0;
+
+    if (file >= 0)
+        close(file);
+    if (n > 0) {
+        text[n] = 0;
+        while (n > 0 && !(text[n - 1] >= '0' && text[n - 1] <= '9'))
+            text[--n] = 0;
+        while (n > 0 && text[n - 1] >= '0' && text[n - 1] <= '9')
+            n--;
+        cpus = strtol(text + n, NULL, 10) + 1;
+    }
+    if (cpus < 1)
+        cpus = sysconf(_SC_NPROCESSORS_CONF);
+    return cpus < 1 ? 1 : cpus > FL_PROBE_CPUS ? FL_PROBE_CPUS : (uint32_t)cpus;
+}
+
 struct fl_rings *fl_rings_new(const struct fl_rings_options *options, struct fl_error *error)
 {
     struct fl_rings *r = calloc(1, sizeof *r);
@@ -97,8 +122,7 @@ struct fl_rings *fl_rings_new(const struct fl_rings_options *options, struct fl_
     if (!r)
         goto failed;
     r->epoll = r->wake = -1;
-    long cpus = sysconf(_SC_NPROCESSORS_CONF);
-    r->cpus = cpus < 1 ? 1 : cpus > FL_PROBE_CPUS ? FL_PROBE_CPUS : (uint32_t)cpus;
+    r->cpus = possible_cpus();
     uint32_t share = options->cpus_for_each_buffer && options->cpus_for_each_buffer < r->cpus ? options->cpus_for_each_buffer : r->cpus;
     uint32_t bytes = options->buffer_bytes;
     if (bytes < 2 * (uint32_t)page() || bytes & (bytes - 1)) {
@@ -179,7 +203,7 @@ void fl_rings_free(struct fl_rings *r)
     free(r);
 }
 
-struct fl_probe_shared *fl_rings_shared(struct fl_rings *r) { return r->shared; }
+struct fl_probe_shared *fl_rings_shared(const struct fl_rings *r) { return r->shared; }
 
 /* ---- waiting ---- */
 
@@ -386,6 +410,7 @@ int fl_rings_next(struct fl_rings *r, struct fl_event *event, struct fl_error *e
         memcpy(&sample, bytes, sizeof sample);
         r->idle = 0;
         r->stats.records++;
+        r->records_of_cpu[sample.cpu & (FL_PROBE_CPUS - 1)]++;
         r->stats.bytes += one.len;
         r->since_release += one.len + HEADER;
         if ((uint64_t)sizeof sample + sample.record + sample.realpath > one.len
@@ -409,6 +434,11 @@ struct fl_rings_stats fl_rings_get_stats(const struct fl_rings *r)
 
     stats.rings = r->count;
     stats.unread = r->shared->counters.unread;
+    stats.skipped = r->shared->counters.skipped;
     stats.lost = lost_in_all(r);
     return stats;
 }
+
+uint32_t fl_rings_cpus(const struct fl_rings *r) { return r->cpus; }
+
+uint64_t fl_rings_of_cpu(const struct fl_rings *r, uint32_t cpu) { return cpu < FL_PROBE_CPUS ? r->records_of_cpu[cpu] : 0; }

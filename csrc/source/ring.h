@@ -31,13 +31,14 @@ struct fl_rings_stats {
     uint64_t lost;              /* that the probe could not write */
     uint64_t lost_ts;           /* when it was last noticed that records were lost, ns since the epoch; 0: never */
     uint64_t unread;            /* records with a parameter that could not be read */
+    uint64_t skipped;           /* calls that the probe left out, as nobody needs to know of them */
     uint32_t rings;
 };
 
 /* Makes the rings and scratches, puts them into the probe's maps, and maps them and the shared memory. NULL and *error where it can't be done. */
 struct fl_rings *fl_rings_new(const struct fl_rings_options *options, struct fl_error *error);
 void fl_rings_free(struct fl_rings *rings);
-struct fl_probe_shared *fl_rings_shared(struct fl_rings *rings);
+struct fl_probe_shared *fl_rings_shared(const struct fl_rings *rings);
 
 /* Waits until records may be there, at most about a second: 1. 0: fl_rings_close was called. Needs no lock; for one thread at a time. */
 int fl_rings_wait(struct fl_rings *rings);
@@ -51,5 +52,9 @@ void fl_rings_look(struct fl_rings *rings);
 int fl_rings_next(struct fl_rings *rings, struct fl_event *event, struct fl_error *error);
 
 struct fl_rings_stats fl_rings_get_stats(const struct fl_rings *rings);
+/* Processors that have a ring: those that are not there now, too. */
+uint32_t fl_rings_cpus(const struct fl_rings *rings);
+/* The records of a processor that were taken from the rings. */
+uint64_t fl_rings_of_cpu(const struct fl_rings *rings, uint32_t cpu);
 
 #endif

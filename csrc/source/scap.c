@@ -483,15 +483,10 @@ static inline __attribute__((always_inline)) int plain_event(struct fl_scap *s, 
     memcpy(&type, record + 20, 2);
     memcpy(&nparams, record + 22, 4);
     uint32_t left = size - FL_RECORD_HEADER;        /* a size below the header's wraps, and is too long */
-    if (again != len || left > len - (head + FL_RECORD_HEADER + BLOCK_TAIL) || type >= FL_EV_COUNT)
-        return -1;
-    if (nparams != fl_convert_rows[type].plain || fl_decode_params(ev, record + FL_RECORD_HEADER, 2, nparams, left))
+    if (again != len || left > len - (head + FL_RECORD_HEADER + BLOCK_TAIL) || type >= FL_EV_COUNT || nparams != fl_convert_rows[type].plain)
         return -1;
     if (head == BLOCK_HEAD + 6)
         memcpy(&flags, data + BLOCK_HEAD + 2, 4);
-    s->at = data + len;
-    s->events_seen = 1;
-    ev->num = ++s->stats.events;
     memcpy(&ev->ts, record, 8);
     memcpy(&ev->tid, record + 8, 8);
     ev->type = type;
@@ -500,6 +495,11 @@ static inline __attribute__((always_inline)) int plain_event(struct fl_scap *s, 
     ev->nparams = nparams;
     ev->record = record;
     ev->size = size;
+    if (fl_decode_params(ev, record + FL_RECORD_HEADER, 2, nparams, left))
+        return -1;
+    s->at = data + len;
+    s->events_seen = 1;
+    ev->num = ++s->stats.events;
     item->kind = FL_SCAP_EVENT;
     return 0;
 }

@@ -40,6 +40,7 @@ enum fl_fd_type {
     FL_FD_UNIX_SOCK, FL_FD_EVENT, FL_FD_UNSUPPORTED, FL_FD_SIGNALFD, FL_FD_EVENTPOLL, FL_FD_INOTIFY, FL_FD_TIMERFD, FL_FD_NETLINK,
     FL_FD_FILE_V2, FL_FD_BPF, FL_FD_USERFAULTFD, FL_FD_IOURING, FL_FD_MEMFD, FL_FD_PIDFD,
 };
+#define FL_FD_TYPES (FL_FD_PIDFD + 1)
 
 struct fl_scap_fd {
     int64_t tid;                /* whose descriptor */

@@ -165,6 +165,18 @@ static void process_tail(struct cursor *c, struct fl_scap_process *p)
 #undef REST
 }
 
+/* A program's path as /proc told it to the recorder: what it says of a file that was removed is no part of the path. */
+static struct fl_slice program(struct cursor *c)
+{
+    static const char removed[] = " (deleted)";
+    struct fl_slice path = str(c);
+    uint32_t len = sizeof removed - 1;
+
+    if (path.len > len && memcmp(path.data + path.len - len, removed, len) == 0)
+        path.len -= len;
+    return path;
+}
+
 static int process(struct cursor *c, unsigned version, struct fl_scap_item *item, char why[128])
 {
     struct fl_scap_process *p = &item->process;
@@ -186,7 +198,7 @@ static int process(struct cursor *c, unsigned version, struct fl_scap_item *item
     p->comm = str(c);
     p->exe = str(c);
     if (version >= 7)
-        p->exepath = str(c);
+        p->exepath = program(c);
     p->args = str(c);
     p->cwd = str(c);
     p->fdlimit = i64(c);

@@ -8,29 +8,16 @@
 
 #define FL_ID_LEN 64u           /* hexadecimal digits of a container's full id */
 
-/* Runtimes on top of runc put the full id between a prefix and a suffix that ends the path. In order of trial. */
-static const struct layout {
-    const char *prefix, *suffix;
-} layouts[] = {
-    /* Podman */
-    {"/libpod-", ".scope"},
-    {"/libpod-", ".scope/container"},
-    {"/libpod-", ""},
-    {"/libpod-payload-", ".scope"},
-    {"/libpod-payload-", ".scope/container"},
-    {"/libpod-payload-", ""},
-    /* Docker */
-    {"/", ""},
-    {"/docker-", ".scope"},
-    /* CRI: CRI-O, containerd */
-    {"/crio-", ""},
-    {"/cri-containerd-", ".scope"},
-    {"/crio-", ".scope"},
-    {":cri-containerd:", ""},
-    {"/nerdctl-", ".scope"},
+/* A form of paths: a way to find the id, and the texts before and behind it. `type`: NULL where the container has a runtime that knows the rest
+ * of it: its id is shown cut; else what it is, where there is nobody to ask: its name is shown whole. */
+struct layout {
+    bool (*match)(struct fl_slice path, const struct layout *layout, struct fl_slice *id);
+    const char *prefix, *suffix, *type;
 };
 
 static struct fl_slice slice(const char *data, size_t len) { return (struct fl_slice){data, (uint32_t)len}; }
+
+static struct fl_slice rest_of(struct fl_slice path, const char *at) { return slice(at, (size_t)(path.data + path.len - at)); }
 
 static bool ends_in(struct fl_slice s, const char *suffix)
 {
@@ -42,13 +29,25 @@ static bool ends_in(struct fl_slice s, const char *suffix)
 /* Where a text is in a path; NULL if it isn't. */
 static const char *find(struct fl_slice path, const char *text) { return memmem(path.data, path.len, text, strlen(text)); }
 
-static bool match_layout(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
+/* Where a text is in a path for the last time, which is its end for an empty one; NULL if it isn't. */
+static const char *find_last(struct fl_slice path, struct fl_slice text)
 {
-    size_t prefix = strlen(layout->prefix), suffix = strlen(layout->suffix);
+    for (size_t at = path.len - (path.len < text.len ? path.len : text.len) + 1; at-- > 0;) {
+        if (path.len - at >= text.len && memcmp(path.data + at, text.data, text.len) == 0)
+            return path.data + at;
+    }
+    return NULL;
+}
 
-    if (path.len < prefix + FL_ID_LEN + suffix || !ends_in(path, layout->suffix))
+/* A full id between the prefix and the last occurrence of the suffix, below which a container may have groups of its own. */
+static bool match_full_id(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
+{
+    size_t prefix = strlen(layout->prefix);
+    const char *stop = find_last(path, slice(layout->suffix, strlen(layout->suffix)));
+
+    if (!stop || (size_t)(stop - path.data) < prefix + FL_ID_LEN)
         return false;
-    const char *start = path.data + path.len - suffix - FL_ID_LEN;
+    const char *start = stop - FL_ID_LEN;
     if (memcmp(start - prefix, layout->prefix, prefix) != 0)
         return false;
     for (unsigned i = 0; i < FL_ID_LEN; i++) {
@@ -59,89 +58,160 @@ static bool match_layout(struct fl_slice path, const struct layout *layout, stru
     return true;
 }
 
-/* What follows a prefix, up to the next slash. */
-static bool match_component(struct fl_slice path, const char *prefix, struct fl_slice *id)
+/* Whether a text is a name as containerd's namespaces have it: letters and digits, and single '.', '_' and '-' between them. */
+static bool is_namespace(const char *name, const char *end)
 {
-    const char *at = find(path, prefix), *end = path.data + path.len;
+    bool between = false;
 
-    if (!at)
-        return false;
-    at += strlen(prefix);
-    const char *slash = memchr(at, '/', (size_t)(end - at));
-    *id = slice(at, (size_t)((slash ? slash : end) - at));
-    return id->len > 0;
-}
-
-/* "/NAMESPACE/ID", of containerd without a layer above it; the units of systemd look alike. */
-static bool match_containerd(struct fl_slice path, struct fl_slice *id)
-{
-    const char *end = path.data + path.len;
-
-    if (!path.len || path.data[0] != '/' || ends_in(path, ".service") || ends_in(path, ".slice") || ends_in(path, ".scope"))
-        return false;
-    const char *slash = memchr(path.data + 1, '/', path.len - 1);
-    if (!slash || slash == path.data + 1)
-        return false;
-    const char *start = slash + 1, *stop = memchr(start, '/', (size_t)(end - start));
-    *id = slice(start, (size_t)((stop ? stop : end) - start));
-    return id->len > 0 && id->len <= FL_ID_LEN;
-}
-
-static bool match_libvirt(struct fl_slice path, struct fl_slice *id)
-{
-    const char *at, *end = path.data + path.len;
-    struct fl_slice name;
-
-    if (ends_in(path, ".libvirt-lxc")) {
-        const char *slash = memrchr(path.data, '/', path.len);
-        at = slash ? slash + 1 : path.data;
-        name = slice(at, (size_t)(end - at) - strlen(".libvirt-lxc"));
-    } else if ((at = find(path, "-lxc\\x2d"))) {
-        at += strlen("-lxc\\x2d");
-        name = slice(at, (size_t)(end - at));
-        if (ends_in(name, ".scope"))
-            name.len -= (uint32_t)strlen(".scope");
-        else if (ends_in(name, ".scope/libvirt"))
-            name.len -= (uint32_t)strlen(".scope/libvirt");
+    for (const char *at = name; at < end; at++) {
+        if (isalnum((unsigned char)*at))
+            between = true;
+        else if (between && (*at == '.' || *at == '_' || *at == '-'))
+            between = false;
         else
             return false;
-    } else if ((at = find(path, "/libvirt/lxc/"))) {
-        at += strlen("/libvirt/lxc/");
-        name = slice(at, (size_t)(end - at));
-    } else {
-        return false;
     }
-    *id = name;
-    return name.len > 0;
+    return between;
 }
 
-static bool match_bpm(struct fl_slice path, struct fl_slice *id)
+/* "/NAMESPACE/ID"; the units of systemd look alike. All that follows the namespace is the id; where it stands several times, the last counts. */
+static bool match_namespace(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
 {
-    const char *at = find(path, "bpm-"), *end = path.data + path.len;
+    const char *end = path.data + path.len, *name = memchr(path.data, '/', path.len), *slash;
+
+    (void)layout;
+    if (ends_in(path, ".service") || ends_in(path, ".slice") || ends_in(path, ".scope"))
+        return false;
+    for (; name; name = slash) {
+        slash = memchr(name + 1, '/', (size_t)(end - name - 1));
+        if (slash && is_namespace(name + 1, slash)) {
+            struct fl_slice namespace = slice(name, (size_t)(slash + 1 - name));
+            *id = rest_of(path, find_last(path, namespace) + namespace.len);
+            return id->len > 0 && id->len <= FL_ID_LEN;
+        }
+    }
+    return false;
+}
+
+/* What follows the prefix, up to the next slash. */
+static bool match_component(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
+{
+    const char *at = find(path, layout->prefix);
 
     if (!at)
         return false;
-    at += strlen("bpm-");
-    *id = slice(at, (size_t)(end - at));
-    if (ends_in(*id, ".scope"))
-        id->len -= (uint32_t)strlen(".scope");
+    *id = rest_of(path, at + strlen(layout->prefix));
+    const char *slash = memchr(id->data, '/', id->len);
+    if (slash)
+        id->len = (uint32_t)(slash - id->data);
+    return id->len > 0;
+}
+
+/* What follows the prefix, up to the suffix, with which the path ends. */
+static bool match_rest(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
+{
+    const char *at = find(path, layout->prefix);
+
+    if (!at)
+        return false;
+    *id = rest_of(path, at + strlen(layout->prefix));
+    if (!ends_in(*id, layout->suffix))
+        return false;
+    id->len -= (uint32_t)strlen(layout->suffix);
+    return id->len > 0;
+}
+
+/* What follows the last occurrence of the prefix, up to the suffix, with which the path ends. */
+static bool match_last(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
+{
+    const char *at = find_last(path, slice(layout->prefix, strlen(layout->prefix)));
+
+    return at && match_rest(rest_of(path, at), layout, id);
+}
+
+/* The name of a job as BPM writes it: what follows the prefix, up to the suffix or the end. */
+static bool match_job(struct fl_slice path, const struct layout *layout, struct fl_slice *id)
+{
+    const char *at = find(path, layout->prefix);
+
+    if (!at)
+        return false;
+    *id = rest_of(path, at + strlen(layout->prefix));
+    const char *stop = find(*id, layout->suffix);
+    if (stop)
+        id->len = (uint32_t)(stop - id->data);
     for (uint32_t i = 0; i < id->len; i++) {
-        unsigned char c = (unsigned char)at[i];
-        if (!isalnum(c) && c != '.' && c != '_' && c != '-')
+        char c = id->data[i];
+        if (!isalnum((unsigned char)c) && c != '.' && c != '_' && c != '-')
             return false;
     }
     return id->len > 0;
 }
 
-/* The id of the container that the path of a control group tells. False if it tells none. */
-static bool match(struct fl_slice path, struct fl_slice *id)
+/* In order of trial. */
+static const struct layout layouts[] = {
+    /* Podman */
+    {match_full_id, "/libpod-", ".scope", NULL},
+    {match_full_id, "/libpod-", ".scope/container", NULL},
+    {match_full_id, "/libpod-", "", NULL},
+    {match_full_id, "/libpod-payload-", ".scope", NULL},
+    {match_full_id, "/libpod-payload-", ".scope/container", NULL},
+    {match_full_id, "/libpod-payload-", "", NULL},
+    /* Docker */
+    {match_full_id, "/", "", NULL},
+    {match_full_id, "/docker-", ".scope", NULL},
+    /* CRI: CRI-O, containerd */
+    {match_full_id, "/crio-", "", NULL},
+    {match_full_id, "/cri-containerd-", ".scope", NULL},
+    {match_full_id, "/crio-", ".scope", NULL},
+    {match_full_id, ":cri-containerd:", "", NULL},
+    {match_full_id, "/nerdctl-", ".scope", NULL},
+    /* containerd without a layer above it */
+    {match_namespace, NULL, NULL, NULL},
+    /* LXC */
+    {match_component, "/lxc/", NULL, "lxc"},
+    {match_component, "/lxc.payload/", NULL, "lxc"},
+    {match_component, "/lxc.payload.", NULL, "lxc"},
+    /* libvirt */
+    {match_last, "/", ".libvirt-lxc", "libvirt-lxc"},
+    {match_rest, "-lxc\\x2d", ".scope/libvirt", "libvirt-lxc"},
+    {match_rest, "-lxc\\x2d", ".scope", "libvirt-lxc"},
+    {match_rest, "/libvirt/lxc/", "", "libvirt-lxc"},
+    /* BPM */
+    {match_job, "bpm-", ".scope", "bpm"},
+};
+
+/* The first control group that tells a container: how, and its whole id; NULL if none does. */
+static const struct layout *container_of(const struct fl_str *cgroups, struct fl_slice *id)
 {
-    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        if (match_layout(path, &layouts[i], id))
-            return true;
+    for (const char *at = cgroups->data, *end = at + cgroups->len; at < end;) {
+        size_t len = strnlen(at, (size_t)(end - at));
+        const char *equals = memchr(at, '=', len);
+        for (size_t i = 0; equals && i < sizeof layouts / sizeof *layouts; i++) {
+            if (layouts[i].match(slice(equals + 1, (size_t)(at + len - equals - 1)), &layouts[i], id) && id->len <= FL_CONTAINER_ID)
+                return &layouts[i];
+        }
+        at += len + 1;
     }
-    return match_containerd(path, id) || match_component(path, "/lxc/", id) || match_component(path, "/lxc.payload/", id) ||
-           match_component(path, "/lxc.payload.", id) || match_libvirt(path, id) || match_bpm(path, id);
+    return NULL;
+}
+
+/* A container came up, or may have changed. */
+static void met(struct fl_state *state, struct fl_str *id, const struct layout *layout, struct fl_slice whole, bool again)
+{
+    if (layout->type)
+        fl_container_know(state, id, layout->type);
+    else
+        fl_container_want(state, id, whole, again);
+}
+
+void fl_container_of(struct fl_state *state, const struct fl_thread *thread, bool again)
+{
+    struct fl_slice id;
+    const struct layout *layout = thread->container_id && !state->static_container ? container_of(thread->cgroups, &id) : NULL;
+
+    if (layout)
+        met(state, thread->container_id, layout, id, again);
 }
 
 /* The kernel's and old recorders' names of subsystems, as fields print them (H6). */
@@ -166,21 +236,15 @@ static void set_container(struct fl_state *state, struct fl_thread *thread)
         return;
     }
     if (state->cgroups_seen != thread->cgroups) {
-        const char *at = thread->cgroups->data, *end = at + thread->cgroups->len;
-        bool found = false;
         struct fl_slice id;
-
-        while (at < end && !found) {
-            size_t len = strnlen(at, (size_t)(end - at));
-            const char *equals = memchr(at, '=', len);
-            if (equals)
-                found = match(slice(equals + 1, (size_t)(at + len - equals - 1)), &id);
-            at += len + 1;
-        }
-        fl_set_str(state, &state->cgroups_container, found ? fl_str_get(state->strings, id.data, id.len) : NULL);
+        const struct layout *layout = container_of(thread->cgroups, &id);
+        struct fl_str *shown = NULL;
+        if (layout)
+            shown = fl_str_get(state->strings, id.data, !layout->type && id.len > FL_SHORT_ID ? FL_SHORT_ID : id.len);
+        fl_set_str(state, &state->cgroups_container, shown);
         fl_set_str(state, &state->cgroups_seen, fl_str_ref(thread->cgroups));
         if (state->cgroups_container)
-            fl_container_want(state, state->cgroups_container, false);
+            met(state, state->cgroups_container, layout, id, false);
     }
     fl_set_str(state, &thread->container_id, fl_str_ref(state->cgroups_container));
 }

@@ -56,10 +56,11 @@ void fl_chroot(struct fl_state *state, const struct fl_event *ev)
 }
 
 /* An id that is kept, as the call says by -1, comes as UINT32_MAX. */
-static void set_id(const struct fl_state *state, uint32_t *id, const struct fl_event *ev, unsigned i)
+static void set_id(struct fl_state *state, uint32_t *id, const struct fl_event *ev, unsigned i)
 {
     if (!state->now.error && fl_param_u32(ev, i) != UINT32_MAX)
         fl_set_u32(id, ev, i);
+    fl_account_want(state, state->now.thread, false);
 }
 
 void fl_setuid(struct fl_state *state, const struct fl_event *ev) { set_id(state, &state->now.thread->uid, ev, FL_P(SETUID_X, uid)); }

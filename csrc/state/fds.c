@@ -2,7 +2,7 @@
  *
  * Descriptor tables. Entries don't move while they live, so that the current event can hold one. The place of a number is the number
  * itself: the kernel hands out the lowest free numbers, so nearly every look-up hits at once. Larger ones are hashed, so that a hostile
- * capture can't choose numbers that meet.
+ * capture can't choose numbers that meet, and make way for the number whose place they have.
  */
 #include <stdlib.h>
 
@@ -27,12 +27,18 @@ static uint32_t place(const struct fl_fds *fds, int64_t num)
     return i;
 }
 
-struct fl_fds *fl_thread_fds(const struct fl_thread *thread)
+/* Enters a number that isn't in the table. */
+static void put(struct fl_fds *fds, struct fl_fd *fd)
 {
-    if ((thread->flags & FL_CLONE_FILES) && thread->group && thread->group->main)
-        return thread->group->main->fds;
-    return thread->fds;
+    if ((uint64_t)fd->num <= fds->mask && fds->slots[fd->num]) {
+        struct fl_fd *stranger = fds->slots[fd->num];
+        fds->slots[fd->num] = fd;
+        fd = stranger;
+    }
+    fds->slots[place(fds, fd->num)] = fd;
 }
+
+struct fl_fds *fl_thread_fds(const struct fl_thread *thread) { return fl_fds_in_force(thread); }
 
 struct fl_fds *fl_fds_own(struct fl_thread *thread)
 {
@@ -43,10 +49,8 @@ struct fl_fds *fl_fds_own(struct fl_thread *thread)
     return thread->fds;
 }
 
-struct fl_fd *fl_fd_find(const struct fl_fds *fds, int64_t num)
-{
-    return fds && fds->slots ? fds->slots[place(fds, num)] : NULL;
-}
+struct fl_fd *fl_fd_search(const struct fl_fds *fds, int64_t num) { return fds->slots[place(fds, num)]; }
+struct fl_fd *fl_fd_find(const struct fl_fds *fds, int64_t num) { return fl_fd_at(fds, num); }
 
 uint32_t fl_fds_count(const struct fl_fds *fds) { return fds ? fds->count : 0; }
 
@@ -98,7 +102,7 @@ static int grow(struct fl_fds *fds)
         return -1;
     for (uint32_t i = 0; fds->slots && i <= fds->mask; i++) {
         if (fds->slots[i])
-            bigger.slots[place(&bigger, fds->slots[i]->num)] = fds->slots[i];
+            put(&bigger, fds->slots[i]);
     }
     free(fds->slots);
     *fds = bigger;
@@ -120,11 +124,11 @@ static struct fl_fd *get_fd(struct fl_state *state, struct fl_fds *fds, int64_t 
         }
         state->stats.fds_added++;
         state->fds++;
-        fds->slots[place(fds, num)] = fd;       /* the place is free: the number isn't in the table */
+        fd->num = num;
+        put(fds, fd);
         fds->count++;
     }
-    memset(fd, 0, sizeof *fd);
-    fd->num = num;
+    *fd = (struct fl_fd){.num = num};
     return fd;
 }
 
@@ -208,8 +212,10 @@ struct fl_fds *fl_fds_copy(struct fl_state *state, const struct fl_fds *from)
         *fd = *from->slots[i];
         fl_str_ref(fd->name);
         fl_str_ref(fd->name_raw);
-        /* In a table of the same size everything has the same place. */
-        fds->slots[fds->mask == from->mask ? i : place(fds, fd->num)] = fd;
+        if (fds->mask == from->mask)
+            fds->slots[i] = fd;         /* in a table of the same size everything has the same place */
+        else
+            put(fds, fd);
         fds->count++;
         state->fds++;
         state->stats.fds_added++;

@@ -89,9 +89,12 @@ int32_t fl_dirfd_path(const struct fl_thread *thread, int64_t dirfd, struct fl_s
     return (int32_t)base->len + 1;
 }
 
+/* Instead of a directory's descriptor: the name is taken as it is, as nothing says what it starts from. */
+#define NO_BASE INT64_MIN
+
 /* What an open says. */
 struct opened {
-    int64_t dirfd;
+    int64_t dirfd;              /* or NO_BASE */
     struct fl_slice name;
     uint32_t flags, dev;
     uint64_t ino;
@@ -101,7 +104,7 @@ static void open_file(struct fl_state *state, const struct fl_event *ev, const s
 {
     const struct fl_thread *thread = state->now.thread;
     char base[FL_PATH_MAX], path[FL_PATH_MAX];
-    int32_t base_len = fl_dirfd_path(thread, opened->dirfd, opened->name, base);
+    int32_t base_len = opened->dirfd == NO_BASE ? 0 : fl_dirfd_path(thread, opened->dirfd, opened->name, base);
     uint32_t len;
     struct fl_fd *fd;
 
@@ -120,8 +123,14 @@ static void open_file(struct fl_state *state, const struct fl_event *ev, const s
     fd->dev = opened->dev;
     fd->ino = opened->ino;
     fl_set_text(state, &fd->name, path, len);
-    fl_set_text(state, &fd->name_raw, opened->name.data, opened->name.len);
+    if (len == opened->name.len && memcmp(path, opened->name.data, len) == 0)
+        fl_set_str(state, &fd->name_raw, fl_str_ref(fd->name));         /* nearly always */
+    else
+        fl_set_text(state, &fd->name_raw, opened->name.data, opened->name.len);
 }
+
+/* Old events don't tell the directory, where what they had of it was lost. */
+static int64_t dirfd_param(const struct fl_event *ev, unsigned i) { return fl_param_present(ev, i) ? fl_param_i64(ev, i) : NO_BASE; }
 
 /* The name and the flags of the enter event are those that the kernel used; what it found out itself are only in the exit's flags. */
 static uint32_t flags_of_enter(uint32_t enter, uint32_t exit) { return (enter & (FL_O_F_CREATED - 1)) | (exit & ~(FL_O_F_CREATED - 1)); }
@@ -143,7 +152,7 @@ void fl_open(struct fl_state *state, const struct fl_event *ev)
 
 void fl_openat(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {fl_param_i64(ev, FL_P(OPENAT_2_X, dirfd)), fl_path_param(ev, FL_P(OPENAT_2_X, name)),
+    struct opened opened = {dirfd_param(ev, FL_P(OPENAT_2_X, dirfd)), fl_path_param(ev, FL_P(OPENAT_2_X, name)),
                             fl_param_u32(ev, FL_P(OPENAT_2_X, flags)), fl_param_u32(ev, FL_P(OPENAT_2_X, dev)),
                             fl_param_u64(ev, FL_P(OPENAT_2_X, ino))};
     struct fl_event enter;
@@ -151,7 +160,7 @@ void fl_openat(struct fl_state *state, const struct fl_event *ev)
     if (state->now.error)
         return;
     if (fl_stored_enter(state, &enter) && !fl_no_path(fl_path_param(&enter, FL_P(OPENAT_2_E, name)))) {
-        opened.dirfd = fl_param_i64(&enter, FL_P(OPENAT_2_E, dirfd));
+        opened.dirfd = dirfd_param(&enter, FL_P(OPENAT_2_E, dirfd));
         opened.name = fl_path_param(&enter, FL_P(OPENAT_2_E, name));
         opened.flags = flags_of_enter(fl_param_u32(&enter, FL_P(OPENAT_2_E, flags)), opened.flags);
     }
@@ -160,7 +169,7 @@ void fl_openat(struct fl_state *state, const struct fl_event *ev)
 
 void fl_openat2(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {fl_param_i64(ev, FL_P(OPENAT2_X, dirfd)), fl_path_param(ev, FL_P(OPENAT2_X, name)),
+    struct opened opened = {dirfd_param(ev, FL_P(OPENAT2_X, dirfd)), fl_path_param(ev, FL_P(OPENAT2_X, name)),
                             fl_param_u32(ev, FL_P(OPENAT2_X, flags)), fl_param_u32(ev, FL_P(OPENAT2_X, dev)),
                             fl_param_u64(ev, FL_P(OPENAT2_X, ino))};
     struct fl_event enter;
@@ -168,7 +177,7 @@ void fl_openat2(struct fl_state *state, const struct fl_event *ev)
     if (state->now.error)
         return;
     if (fl_stored_enter(state, &enter) && !fl_no_path(fl_path_param(&enter, FL_P(OPENAT2_E, name)))) {
-        opened.dirfd = fl_param_i64(&enter, FL_P(OPENAT2_E, dirfd));
+        opened.dirfd = dirfd_param(&enter, FL_P(OPENAT2_E, dirfd));
         opened.name = fl_path_param(&enter, FL_P(OPENAT2_E, name));
         opened.flags = flags_of_enter(fl_param_u32(&enter, FL_P(OPENAT2_E, flags)), opened.flags);
     }
@@ -192,7 +201,8 @@ void fl_creat(struct fl_state *state, const struct fl_event *ev)
 
 void fl_open_by_handle_at(struct fl_state *state, const struct fl_event *ev)
 {
-    struct opened opened = {FL_AT_FDCWD, fl_path_param(ev, FL_P(OPEN_BY_HANDLE_AT_X, path)), fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, flags)),
+    /* the kernel's own path, which is whole */
+    struct opened opened = {NO_BASE, fl_path_param(ev, FL_P(OPEN_BY_HANDLE_AT_X, path)), fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, flags)),
                             fl_param_u32(ev, FL_P(OPEN_BY_HANDLE_AT_X, dev)), fl_param_u64(ev, FL_P(OPEN_BY_HANDLE_AT_X, ino))};
 
     if (!state->now.error)

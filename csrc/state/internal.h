@@ -19,14 +19,14 @@
 #define FL_FDS_TOTAL_MAX (1u << 21)     /* descriptors of all tables: a copy at each fork must not multiply a capture's size */
 #define FL_INTERFACES_MAX 4096u
 #define FL_USERS_MAX (1u << 20)         /* users and groups, of all lists */
+#define FL_HOSTS_MAX 65536u             /* addresses of hosts that rules name */
 #define FL_USER_LISTS_MAX 65536u        /* containers with users of their own */
-#define FL_WANTED_MAX 512u              /* containers that nobody has begun to look up */
+#define FL_WANTED_MAX 512u              /* containers that nobody has begun to look up; the same for their users */
 #define FL_CGROUPS_MAX 16384u           /* bytes of a thread's cgroups; four times what recorders take */
 #define FL_STORED_ENTER_MAX 4096u       /* bytes */
 #define FL_STORED_ENTERS_MAX (64u << 20)        /* bytes of all threads': an honest one has some 50 to 300 */
 #define FL_EXITED 8192u                 /* threads that are remembered after their exit … */
 #define FL_EXITED_NS (2 * FL_NS_PER_S)  /* … for so long */
-#define FL_IDLE_NS (300 * FL_NS_PER_S)  /* after which a thread is looked for */
 #define FL_ANCESTORS_MAX 1024u          /* levels that a search for a reaper goes up */
 
 #define FL_O_DIRECTORY ((uint32_t)FL_FLAG(file_flags, O_DIRECTORY))
@@ -51,6 +51,7 @@ struct fl_spare { struct fl_spare *next; };
 
 struct fl_userlist {
     struct fl_str *id;          /* short; NULL: the host */
+    bool wanted;                /* it is among state->accounts_wanted */
     struct fl_map users, groups;        /* by id */
 };
 
@@ -75,11 +76,17 @@ enum fl_attach {
     FL_ATTACH_ANY,              /* if it isn't, one is made of which nothing is known */
 };
 
+/* A transition: changes the state as an event says. now.thread isn't NULL if the event attaches to any thread. */
+typedef void fl_transition(struct fl_state *state, const struct fl_event *ev);
+extern fl_transition *const fl_transitions[FL_EV_COUNT];       /* NULL: the event changes nothing */
+
 /* What apply needs to know of an event type, derived from the schema. */
 struct fl_shape {
+    fl_transition *transition;  /* NULL: none */
     int8_t fd;                  /* the parameter that names the descriptor; -1 = none */
     bool result;                /* parameter 0 is the call's result */
     bool enter;                 /* of a system call that isn't over */
+    bool noted;                 /* with its thread: when it had its last event, and of which descriptor */
     uint8_t attach;             /* enum fl_attach */
 };
 
@@ -97,8 +104,13 @@ struct fl_state {
     struct fl_userlist host_users;
     struct fl_map user_lists;           /* of containers, by the interned short id */
     uint32_t nusers;                    /* users and groups in all lists */
+    bool ask_accounts;
+    uint32_t naccounts_wanted;
+    struct fl_wanted_account { struct fl_str *container; int64_t pid; } accounts_wanted[FL_WANTED_MAX];
     struct fl_interface *interfaces;
     uint32_t ninterfaces;
+    struct fl_host *hosts;              /* by address */
+    uint32_t nhosts;
     struct fl_str *hostname;            /* or NULL */
     struct fl_scap_machine machine;     /* but for its name, which is `hostname` */
 
@@ -128,17 +140,12 @@ struct fl_state {
     uint32_t nwanted;
 };
 
-/* A transition: changes the state as an event says. now.thread isn't NULL if the event attaches to any thread. */
-typedef void fl_transition(struct fl_state *state, const struct fl_event *ev);
-extern fl_transition *const fl_transitions[FL_EV_COUNT];       /* NULL: the event changes nothing */
-
 /* strings: replaces *at by the string of these bytes; keeps it when memory is out */
 void fl_set_text(struct fl_state *state, struct fl_str **at, const void *bytes, size_t len);
 void fl_set_str(struct fl_state *state, struct fl_str **at, struct fl_str *str);
 
 /* threads.c */
 struct fl_thread *fl_thread_new(struct fl_state *state, int64_t tid);          /* not in the table yet; NULL when memory is out */
-void fl_thread_free(struct fl_state *state, struct fl_thread *thread);         /* not in the table (any more), unlinked */
 /* Enters a thread; one of the same tid is removed first. False, and the thread is freed, when the table is full. */
 bool fl_thread_add(struct fl_state *state, struct fl_thread *thread);
 void fl_thread_link(struct fl_state *state, struct fl_thread *thread);         /* into its group, to its parent */
@@ -150,6 +157,10 @@ void fl_thread_revives(struct fl_thread *thread);
 void fl_threads_clear(struct fl_state *state);
 void fl_exited_add(struct fl_state *state, int64_t ptid, int64_t tid, uint64_t ts);
 bool fl_exited_lately(const struct fl_state *state, int64_t ptid, int64_t tid, uint64_t ts);
+static inline struct fl_thread *fl_thread_if_last(const struct fl_state *state, int64_t tid)
+{
+    return state->last && state->last->tid == tid ? state->last : NULL;
+}
 static inline bool fl_thread_invalid(const struct fl_thread *thread) { return thread->pid < 0; }
 static inline bool fl_thread_in_pidns(const struct fl_thread *thread)
 {
@@ -157,6 +168,20 @@ static inline bool fl_thread_in_pidns(const struct fl_thread *thread)
 }
 
 /* fds.c */
+static inline struct fl_fds *fl_fds_in_force(const struct fl_thread *thread)
+{
+    return (thread->flags & FL_CLONE_FILES) && thread->group && thread->group->main ? thread->group->main->fds : thread->fds;
+}
+struct fl_fd *fl_fd_search(const struct fl_fds *fds, int64_t num);
+/* fl_fd_find, inline where it isn't hashed: nearly always */
+static inline struct fl_fd *fl_fd_at(const struct fl_fds *fds, int64_t num)
+{
+    if (!fds || !fds->slots)
+        return NULL;
+    if ((uint64_t)num <= fds->mask && (!fds->slots[num] || fds->slots[num]->num == num))
+        return fds->slots[num];
+    return fl_fd_search(fds, num);
+}
 struct fl_fds *fl_fds_own(struct fl_thread *thread);           /* the table in force, made if there is none; NULL when memory is out */
 /* The entry of a number, emptied if there was one; NULL when the table is full. */
 struct fl_fd *fl_fds_add(struct fl_state *state, struct fl_fds *fds, int64_t num, enum fl_fd_type type);
@@ -174,31 +199,38 @@ void fl_fd_swap_ends(struct fl_fd *fd);                        /* source and des
 void fl_fd_name_tuple(struct fl_state *state, struct fl_fd *fd);       /* the name says the addresses */
 
 /* users.c */
-struct fl_userlist *fl_userlist_find(const struct fl_state *state, const char *id, size_t len);       /* of a container; no id: of the host */
 void fl_user_set(struct fl_state *state, struct fl_slice container, uint32_t uid, uint32_t gid, struct fl_slice name, struct fl_slice home,
                  struct fl_slice shell);
 void fl_user_remove(struct fl_state *state, struct fl_slice container, uint32_t uid);
 void fl_grp_set(struct fl_state *state, struct fl_slice container, uint32_t gid, struct fl_slice name);
 void fl_grp_remove(struct fl_state *state, struct fl_slice container, uint32_t gid);
 void fl_users_clear(struct fl_state *state);
+/* The users of a thread's container are wanted, if its user or group has no name there; anew: in any case. */
+void fl_account_want(struct fl_state *state, const struct fl_thread *thread, bool anew);
+
+/* hosts.c */
+void fl_hosts_clear(struct fl_state *state);
 
 /* metadata.c */
 void fl_containers_clear(struct fl_state *state);
 void fl_container_tell_static(struct fl_state *state);
-void fl_container_want(struct fl_state *state, struct fl_str *id, bool again);         /* again: also if it is known */
-
-/* A process that is the first of its pid namespace came or went: its container may have, and is asked for again. */
-static inline void fl_container_init(struct fl_state *state, const struct fl_thread *thread)
-{
-    if (thread->vtid == 1 && thread->vpid == 1 && thread->container_id)
-        fl_container_want(state, thread->container_id, true);
-}
+void fl_container_want(struct fl_state *state, struct fl_str *id, struct fl_slice whole, bool again);    /* again: also if it is known */
+void fl_container_know(struct fl_state *state, struct fl_str *id, const char *type);   /* there is nothing more to know */
 
 /* paths.c */
 bool fl_is_mapped(const uint8_t *addr);                        /* an IPv4 address in an IPv6 one (its last 4 bytes) */
 
-/* containers.c: sets thread->cgroups from "subsystem=path" texts (NUL-separated), and the container that these tell */
+/* containers.c */
+/* Sets thread->cgroups from "subsystem=path" texts (NUL-separated), and the container that these tell. */
 void fl_thread_set_cgroups(struct fl_state *state, struct fl_thread *thread, struct fl_slice cgroups);
+/* What isn't known of a thread's container is asked for; again: also what is known. */
+void fl_container_of(struct fl_state *state, const struct fl_thread *thread, bool again);
+/* A process that is the first of its pid namespace came or went: its container may have, and is asked for again. */
+static inline void fl_container_init(struct fl_state *state, const struct fl_thread *thread)
+{
+    if (thread->vtid == 1 && thread->vpid == 1)
+        fl_container_of(state, thread, true);
+}
 
 /* process.c: what a process entry and the events have in common */
 void fl_thread_set_args(struct fl_state *state, struct fl_thread *thread, struct fl_slice args);

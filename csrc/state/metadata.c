@@ -4,6 +4,7 @@
  * that are wanted and asks the runtimes: {"container": {"id": …, "lookup": "unknown"}} where these don't know it. A container of which
  * nobody told has only its id.
  */
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "../json/json.h"
@@ -15,14 +16,12 @@ static const char *const types[] = {"docker", "lxc", "libvirt-lxc", "mesos", "rk
 
 #define FL_CONTAINERS_MAX 65536u
 
-/* Containers are found by the number that the interned short id is. */
+/* Containers are found by the number that the interned id is, as it is shown. */
 static int64_t key_of(const struct fl_str *id) { return (int64_t)(intptr_t)id; }
 
 static struct fl_container *entry_of(const struct fl_state *state, const struct fl_str *id)
 {
-    const struct fl_str *interned = fl_str_find(state->strings, id->data, id->len < FL_SHORT_ID ? id->len : FL_SHORT_ID);
-
-    return interned ? fl_map_find(&state->containers, key_of(interned)) : NULL;
+    return fl_map_find(&state->containers, key_of(id));
 }
 
 const struct fl_container *fl_container_find(const struct fl_state *state, const struct fl_str *id)
@@ -39,14 +38,34 @@ enum fl_lookup fl_container_lookup(const struct fl_state *state, const struct fl
     return c ? c->lookup : FL_LOOKUP_NONE;
 }
 
+/* The texts that a container has once it is known. */
+#define TEXT(member) offsetof(struct fl_container, member)
+static const size_t texts[] = {TEXT(full_id), TEXT(name), TEXT(image), TEXT(image_id), TEXT(repository), TEXT(tag), TEXT(digest), TEXT(ip),
+                               TEXT(cni_json), TEXT(sandbox_id), TEXT(labels), TEXT(sandbox_labels), TEXT(mounts)};
+#define NTEXTS (sizeof texts / sizeof *texts)
+
+static struct fl_str **text(struct fl_container *c, size_t i) { return (struct fl_str **)(void *)((char *)c + texts[i]); }
+
 static void free_container(struct fl_state *state, struct fl_container *c)
 {
-    struct fl_str *texts[] = {c->id, c->full_id, c->name, c->image, c->image_id, c->repository, c->tag, c->digest, c->ip,
-                              c->cni_json, c->sandbox_id, c->labels, c->sandbox_labels, c->mounts, c->json};
-
-    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++)
-        fl_str_put(state->strings, texts[i]);
+    for (size_t i = 0; i < NTEXTS; i++)
+        fl_str_put(state->strings, *text(c, i));
+    fl_str_put(state->strings, c->id);
+    fl_str_put(state->strings, c->json);
     free(c);
+}
+
+static bool is_imageless(const struct fl_container *c) { return !c->image || !c->image->len; }
+
+/* Takes a container out of the table. The next process that comes up in it brings it back. */
+static void drop(struct fl_state *state, struct fl_container *c)
+{
+    if (state->cgroups_container == c->id)
+        fl_set_str(state, &state->cgroups_seen, NULL);
+    fl_map_remove(&state->containers, key_of(c->id));
+    state->stats.containers--;
+    state->stats.containers_imageless -= is_imageless(c);
+    free_container(state, c);
 }
 
 void fl_containers_clear(struct fl_state *state)
@@ -56,6 +75,7 @@ void fl_containers_clear(struct fl_state *state)
             free_container(state, state->containers.slots[i].value);
     }
     fl_map_clear(&state->containers);
+    state->stats.containers = state->stats.containers_imageless = 0;
     while (state->nwanted)
         fl_str_put(state->strings, state->wanted[--state->nwanted]);
 }
@@ -75,8 +95,7 @@ static void sweep(struct fl_state *state)
         struct fl_container *c = state->containers.slots[i].value;
         if (!c || fl_map_find(&used, key_of(c->id)))
             continue;
-        fl_map_remove(&state->containers, key_of(c->id));
-        free_container(state, c);
+        drop(state, c);
         i--;                    /* another one may have moved here */
     }
 done:
@@ -98,8 +117,12 @@ static bool enter(struct fl_state *state, struct fl_container *c)
         free_container(state, c);
         return false;
     }
-    if (old)
+    state->stats.containers += !old;
+    state->stats.containers_imageless += is_imageless(c);
+    if (old) {
+        state->stats.containers_imageless -= is_imageless(old);
         free_container(state, old);
+    }
     return true;
 }
 
@@ -118,9 +141,22 @@ static struct fl_container *nameless(struct fl_state *state, struct fl_str *id, 
     return c;
 }
 
-void fl_container_want(struct fl_state *state, struct fl_str *id, bool again)
+void fl_container_know(struct fl_state *state, struct fl_str *id, const char *type)
+{
+    struct fl_container *fresh = entry_of(state, id) ? NULL : nameless(state, fl_str_ref(id), FL_LOOKUP_KNOWN);
+
+    if (!fresh)
+        return;
+    fresh->type = type;
+    for (size_t i = 0; i < NTEXTS; i++)
+        *text(fresh, i) = fl_str_ref(state->empty);
+    enter(state, fresh);
+}
+
+void fl_container_want(struct fl_state *state, struct fl_str *id, struct fl_slice whole, bool again)
 {
     const struct fl_container *c;
+    struct fl_str *asked;
 
     if (!state->ask_containers || state->nwanted >= FL_WANTED_MAX)
         return;
@@ -128,16 +164,26 @@ void fl_container_want(struct fl_state *state, struct fl_str *id, bool again)
     if (c && (c->lookup == FL_LOOKUP_PENDING || !again))
         return;
     if (!c) {
-        struct fl_str *brief = fl_str_get(state->strings, id->data, id->len < FL_SHORT_ID ? id->len : FL_SHORT_ID);
-        struct fl_container *fresh = brief ? nameless(state, brief, FL_LOOKUP_PENDING) : NULL;
+        struct fl_container *fresh = nameless(state, fl_str_ref(id), FL_LOOKUP_PENDING);
         if (!fresh || !enter(state, fresh))
             return;
     }
-    state->wanted[state->nwanted++] = fl_str_ref(id);
+    asked = fl_str_get(state->strings, whole.data, whole.len);
+    if (!asked)
+        return;
+    state->wanted[state->nwanted++] = asked;
     state->stats.containers_asked++;
 }
 
-void fl_state_ask_containers(struct fl_state *state, bool ask) { state->ask_containers = ask; }
+void fl_state_ask_containers(struct fl_state *state, bool ask)
+{
+    state->ask_containers = ask;
+    for (uint32_t i = 0; ask && state->threads.slots && i <= state->threads.mask; i++) {
+        const struct fl_thread *thread = state->threads.slots[i].value;
+        if (thread && thread->container_id && !entry_of(state, thread->container_id))
+            fl_container_of(state, thread, false);
+    }
+}
 
 size_t fl_state_wanted(struct fl_state *state, char *ids, size_t size)
 {
@@ -154,7 +200,6 @@ size_t fl_state_wanted(struct fl_state *state, char *ids, size_t size)
     }
     return used;
 }
-
 
 static bool is_true(struct fl_json object, const char *name)
 {
@@ -173,13 +218,13 @@ static struct fl_str *text_of(struct fl_state *state, struct fl_json object, con
     return fl_str_get(state->strings, room, fl_json_string(value, room));
 }
 
-/* The short id; empty if there is none. */
+/* The id, as it is shown; empty if there is none. */
 static struct fl_str *id_of(struct fl_state *state, struct fl_json object, char *room)
 {
     struct fl_json value;
     size_t len = fl_json_get(object, "id", &value) ? fl_json_string(value, room) : 0;
 
-    return fl_str_get(state->strings, room, len < FL_SHORT_ID ? len : FL_SHORT_ID);
+    return fl_str_get(state->strings, room, len);
 }
 
 /* The value of a member of any kind: a string's text, else the text of the JSON itself. Both end in a NUL. */
@@ -291,9 +336,9 @@ static void learn(struct fl_state *state, struct fl_json object, struct fl_slice
         .host_ipc = is_true(object, "host_ipc"),
         .is_sandbox = is_true(object, "is_pod_sandbox"),
     };
-    bool whole = fresh->json && fresh->full_id && fresh->name && fresh->image && fresh->image_id && fresh->repository && fresh->tag &&
-                 fresh->digest && fresh->ip && fresh->cni_json && fresh->sandbox_id && fresh->labels && fresh->sandbox_labels &&
-                 fresh->mounts;
+    bool whole = fresh->json != NULL;
+    for (size_t i = 0; i < NTEXTS; i++)
+        whole = whole && *text(fresh, i);
     if (!whole)
         free_container(state, fresh);
     else if (enter(state, fresh))
@@ -303,10 +348,10 @@ static void learn(struct fl_state *state, struct fl_json object, struct fl_slice
 static void forget(struct fl_state *state, struct fl_json object, char *room)
 {
     struct fl_str *id = id_of(state, object, room);
-    struct fl_container *c = id ? fl_map_remove(&state->containers, key_of(id)) : NULL;
+    struct fl_container *c = id ? fl_map_find(&state->containers, key_of(id)) : NULL;
 
     if (c)
-        free_container(state, c);
+        drop(state, c);
     fl_str_put(state->strings, id);
 }
 
@@ -338,7 +383,7 @@ void fl_state_static_container(struct fl_state *state, const char *json)
     struct fl_json root, object, id;
     char *room = malloc(len + 1);
 
-    if (room && fl_json_parse(json, len, &root) && fl_json_get(root, "container", &object) && fl_json_get(object, "full_id", &id)) {
+    if (room && fl_json_parse(json, len, &root) && fl_json_get(root, "container", &object) && fl_json_get(object, "id", &id)) {
         fl_set_str(state, &state->static_container, fl_str_get(state->strings, room, fl_json_string(id, room)));
         fl_set_str(state, &state->static_json, fl_str_get(state->strings, json, len));
     }

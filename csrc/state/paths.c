@@ -7,34 +7,51 @@
 
 #include <arpa/inet.h>
 
-/* Appends a path to out[0 … n), which is kept as it is, normalising what is appended. */
+/* Appends a path to out[0 … n), which is kept as it is, normalising what is appended. Dots behind a base that doesn't end in a slash
+ * ("<UNKNOWN>") are a part of a name. */
 static uint32_t append_path(char *out, uint32_t n, const char *path, uint32_t path_len)
 {
     const char *end = path + path_len;
+    bool no_base = n == 0;
 
     while (path < end) {
         const char *slash = memchr(path, '/', (size_t)(end - path));
         const char *stop = slash ? slash : end;
         uint32_t len = (uint32_t)(stop - path);
+        bool begins = n == 0 || out[n - 1] == '/';
 
-        if (len == 2 && path[0] == '.' && path[1] == '.') {
-            /* Takes away the last component of the whole: up to the slash before it, which stays; never the first character. */
+        if (begins && len == 2 && path[0] == '.' && path[1] == '.') {
+            /* Takes away the last component of the whole: up to the slash before it, which stays. */
             if (n > 1) {
                 n--;
-                while (n > 1 && out[n - 1] != '/')
+                while (n > 0 && out[n - 1] != '/')
                     n--;
             }
-        } else if (len > 1 || (len == 1 && path[0] != '.')) {
+        } else if (len > 1 || (len == 1 && !(begins && path[0] == '.'))) {
             memcpy(out + n, path, len);
             n += len;
             if (slash)
                 out[n++] = '/';
-        } else if (len == 0 && n == 0) {
+        } else if (len == 0 && n == 0 && no_base) {
             out[n++] = '/';     /* the slash that an absolute path begins with; others of nothing are dropped */
         }
         path = slash ? slash + 1 : end;
     }
     return n;
+}
+
+/* Whether nothing is to be normalised in a path, which most are: it is absolute, has no empty component and none that begins with a dot. */
+static bool is_plain(const char *path, uint32_t len)
+{
+    char before = 0;
+
+    if (len < 2 || path[0] != '/' || path[len - 1] == '/')
+        return false;
+    for (const char *at = path; at < path + len; before = *at++) {
+        if (before == '/' && (*at == '/' || *at == '.'))
+            return false;
+    }
+    return true;
 }
 
 uint32_t fl_path_join(char *out, const char *base, uint32_t base_len, const char *path, uint32_t path_len)
@@ -45,6 +62,10 @@ uint32_t fl_path_join(char *out, const char *base, uint32_t base_len, const char
     if ((uint64_t)base_len + path_len + 1 > FL_PATH_MAX - 1) {
         memcpy(out, too_long, sizeof too_long - 1);
         return sizeof too_long - 1;
+    }
+    if (is_plain(path, path_len)) {
+        memcpy(out, path, path_len);
+        return path_len;
     }
     if (path_len > 0 && path[0] != '/') {
         memcpy(out, base, base_len);

@@ -138,6 +138,10 @@ static void identify(struct fl_state *state, struct fl_thread *thread, int64_t p
     fl_thread_link(state, thread);
 }
 
+/* The ids that the thread of a clone's exit has in its pid namespace: old events don't tell them. */
+static int64_t vtid_of(const struct fl_event *ev) { return fl_param_present(ev, CLONE(vpid)) ? fl_param_i64(ev, CLONE(vtid)) : ev->tid; }
+static int64_t vpid_of(const struct fl_event *ev) { return fl_param_present(ev, CLONE(vpid)) ? fl_param_i64(ev, CLONE(vpid)) : -1; }
+
 /* The exit of the caller (res > 0): the child is made at once, so that it is there whatever comes first; unless its number or its parent
  * can't be told from here. The child's own exit makes it then. */
 static void clone_of_caller(struct fl_state *state, const struct fl_event *ev, int64_t child_tid)
@@ -151,8 +155,7 @@ static void clone_of_caller(struct fl_state *state, const struct fl_event *ev, i
         return;
     known = !fl_thread_invalid(caller);
     if (!known)
-        identify(state, caller, fl_param_i64(ev, CLONE(pid)), fl_param_i64(ev, CLONE(ptid)), fl_param_i64(ev, CLONE(vtid)),
-                 fl_param_i64(ev, CLONE(vpid)));
+        identify(state, caller, fl_param_i64(ev, CLONE(pid)), fl_param_i64(ev, CLONE(ptid)), vtid_of(ev), vpid_of(ev));
     if (flags & (FL_CHILD_IN_PIDNS | FL_CLONE_NEWPID | FL_CLONE_PARENT | FL_CLONE_VFORK) || ev->type == FL_EV_VFORK_20_X ||
         caller->tid != caller->vtid || child_tid == caller->tid || fl_exited_lately(state, caller->tid, child_tid, ev->ts))
         return;
@@ -174,7 +177,8 @@ static void clone_of_caller(struct fl_state *state, const struct fl_event *ev, i
     } else {
         child->pid = child_tid;
         child->ptid = caller->tid;
-        copy_process(state, child, caller);
+        if (known)
+            copy_process(state, child, caller);
     }
     child->vtid = child->tid;
     child->vpid = child->pid;
@@ -207,8 +211,8 @@ static void clone_of_child(struct fl_state *state, const struct fl_event *ev)
     child->flags |= FL_CLONE_INVERTED;
     child->pid = fl_param_i64(ev, CLONE(pid));
     child->ptid = fl_param_i64(ev, CLONE(ptid));
-    child->vtid = fl_param_present(ev, CLONE(vtid)) ? fl_param_i64(ev, CLONE(vtid)) : child->tid;
-    child->vpid = fl_param_present(ev, CLONE(vpid)) ? fl_param_i64(ev, CLONE(vpid)) : -1;
+    child->vtid = vtid_of(ev);
+    child->vpid = vpid_of(ev);
     if (child->flags & FL_CLONE_THREAD) {
         child->flags |= FL_CLONE_FILES;
         from = child->pid == child->tid ? NULL : fl_thread_get(state, child->pid);
@@ -219,11 +223,10 @@ static void clone_of_child(struct fl_state *state, const struct fl_event *ev)
             inherit(state, child, from);
         }
     } else {
-        from = fl_thread_find(state, child->ptid);
-        if (from) {
+        from = fl_thread_get(state, child->ptid);
+        if (from && !fl_thread_invalid(from)) {
             copy_process(state, child, from);
-            if (!fl_thread_invalid(from))
-                inherit(state, child, from);
+            inherit(state, child, from);
         }
     }
     if ((child->flags & (FL_CHILD_IN_PIDNS | FL_CLONE_NEWPID)) || child->tid != child->vtid)
@@ -262,22 +265,16 @@ static bool exepath_of_enter(struct fl_state *state, const struct fl_thread *thr
         *len = fl_path_join(path, leader->cwd->data, leader->cwd->len, name.data, name.len);
         return true;
     }
-    int64_t dirfd = fl_param_i64(&enter, FL_P(EXECVEAT_E, dirfd));
-    uint32_t flags = fl_param_u32(&enter, FL_P(EXECVEAT_E, flags));
+    bool is_descriptor = fl_param_u32(&enter, FL_P(EXECVEAT_E, flags)) & AT_EMPTY_PATH;
     name = fl_path_param(&enter, FL_P(EXECVEAT_E, pathname));
-    if (fl_no_path(name) || !name.len) {
-        const struct fl_fd *fd = fl_fd_find(fl_thread_fds(thread), dirfd);
-        if (!(flags & AT_EMPTY_PATH) || !fd || fd->name->len >= FL_PATH_MAX)
-            goto unknown;
-        memcpy(path, fd->name->data, fd->name->len);
-        *len = fd->name->len;
-        return true;
-    }
-    char base[FL_PATH_MAX];
-    int32_t base_len = fl_dirfd_path(thread, dirfd, name, base);
-    if (base_len < 0)
+    char base[FL_PATH_MAX + 1];
+    int32_t base_len = fl_dirfd_path(thread, fl_param_i64(&enter, FL_P(EXECVEAT_E, dirfd)), name, base);
+    if (base_len < 0 || (!is_descriptor && (fl_no_path(name) || !name.len)))
         goto unknown;
-    *len = fl_path_join(path, base, (uint32_t)base_len, name.data, name.len);
+    if (is_descriptor)          /* whatever path comes with it */
+        *len = fl_path_join(path, "", 0, base, (uint32_t)base_len);
+    else
+        *len = fl_path_join(path, base, (uint32_t)base_len, name.data, name.len);
     return true;
 unknown:
     memcpy(path, "<NA>", 4);
@@ -296,7 +293,7 @@ void fl_execve(struct fl_state *state, const struct fl_event *ev)
 {
     struct fl_thread *thread = state->now.thread, *leader;
     char path[FL_PATH_MAX];
-    uint32_t len, flags;
+    uint32_t len;
 
     if (state->now.error)
         return;
@@ -323,11 +320,13 @@ void fl_execve(struct fl_state *state, const struct fl_event *ev)
         fl_set_text(state, &thread->exepath, path, len);
     fl_set_i64(&thread->vpgid, ev, EXEC(vpgid));
     fl_set_u32(&thread->loginuid, ev, EXEC(loginuid));
-    flags = fl_param_u32(ev, EXEC(flags));
-    thread->exe_writable = flags & EXE_WRITABLE;
-    thread->exe_upper_layer = flags & EXE_UPPER_LAYER;
-    thread->exe_from_memfd = flags & EXE_FROM_MEMFD;
-    thread->exe_lower_layer = flags & EXE_LOWER_LAYER;
+    if (fl_param_present(ev, EXEC(flags))) {
+        uint32_t flags = fl_param_u32(ev, EXEC(flags));
+        thread->exe_writable = flags & EXE_WRITABLE;
+        thread->exe_upper_layer = flags & EXE_UPPER_LAYER;
+        thread->exe_from_memfd = flags & EXE_FROM_MEMFD;
+        thread->exe_lower_layer = flags & EXE_LOWER_LAYER;
+    }
     fl_set_u64(&thread->cap_inheritable, ev, EXEC(cap_inheritable));
     fl_set_u64(&thread->cap_permitted, ev, EXEC(cap_permitted));
     fl_set_u64(&thread->cap_effective, ev, EXEC(cap_effective));
@@ -342,12 +341,13 @@ void fl_execve(struct fl_state *state, const struct fl_event *ev)
     thread->flags = FL_THREAD_ACTIVE | FL_THREAD_NAME_CHANGED |
                     (thread->flags & (FL_THREAD_PIPE_SRC | FL_THREAD_PIPE_DST | FL_THREAD_MAIN | FL_CLONE_INVERTED));
     fl_thread_changed(state, thread);
+    fl_account_want(state, thread, thread->vtid == 1 && thread->vpid == 1);
     /* The program is the only thread of its process. */
     for (struct fl_thread *member = thread->group ? thread->group->members : NULL, *next; member; member = next) {
         next = member->next_member;
         if (member == thread)
             continue;
-        member->reaper_tid = thread->tid > 0 ? thread->tid : 0;         /* not another one that is about to go, from hand to hand */
+        member->reaper_tid = thread->tid > 0 ? thread->tid : -1;        /* not another one that is about to go, from hand to hand */
         fl_thread_remove(state, member);
     }
 }
@@ -360,8 +360,9 @@ void fl_procexit(struct fl_state *state, const struct fl_event *ev)
         return;
     fl_thread_dies(thread);
     thread->flags |= FL_THREAD_CLOSED;
-    thread->reaper_tid = -1;
-    fl_set_i64(&thread->reaper_tid, ev, FL_P(PROCEXIT_1_E, reaper_tid));
+    thread->reaper_tid = fl_param_i64(ev, FL_P(PROCEXIT_1_E, reaper_tid));
+    if (thread->reaper_tid < 0)
+        thread->reaper_tid = 0;         /* as where the kernel found none: it couldn't look */
     state->exiting = true;
     state->exiting_tid = thread->tid;
     state->exiting_ts = ev->ts;

@@ -75,7 +75,7 @@ static struct address tuple_of(const struct fl_event *ev, unsigned i)
 }
 
 /* A SOCKADDR: the address is the destination. */
-static struct address sockaddr_of(const struct fl_event *ev, unsigned i)
+static struct address sockaddr_as_given(const struct fl_event *ev, unsigned i)
 {
     struct fl_slice bytes = fl_param_bytes(ev, i);
     struct address address = {0};
@@ -95,6 +95,13 @@ static struct address sockaddr_of(const struct fl_event *ev, unsigned i)
         return address;
     }
     address.family = (uint8_t)p[0];
+    return address;
+}
+
+static struct address sockaddr_of(const struct fl_event *ev, unsigned i)
+{
+    struct address address = sockaddr_as_given(ev, i);
+
     unmap(&address, false);
     return address;
 }
@@ -147,11 +154,15 @@ static void set_ends(struct fl_fd *fd, const struct address *tuple)
     fd->dport = tuple->dport;
 }
 
+/* The flags that may come with a type (SOCK_CLOEXEC, SOCK_NONBLOCK) are looked past where the type decides, but not to tell a raw socket:
+ * Falco does so, and its rules see what it says. */
 static uint8_t l4_of(uint32_t type, uint32_t proto)
 {
+    uint32_t bare = type & 0xff;
+
     switch (proto) {
     case PROTO_IP:
-        return type == SOCK_STREAM ? FL_L4_TCP : type == SOCK_DGRAM ? FL_L4_UDP : FL_L4_UNKNOWN;
+        return bare == SOCK_STREAM ? FL_L4_TCP : bare == SOCK_DGRAM ? FL_L4_UDP : FL_L4_UNKNOWN;
     case PROTO_TCP:
         return type == SOCK_RAW ? FL_L4_RAW : FL_L4_TCP;
     case PROTO_UDP:
@@ -183,7 +194,7 @@ void fl_socket(struct fl_state *state, const struct fl_event *ev)
     fd->open_flags = flags;
     fd->cloexec = flags & FL_O_CLOEXEC;
     if (type == FL_FD_IPV4_SOCK || type == FL_FD_IPV6_SOCK)
-        fd->l4 = l4_of(fl_param_u32(ev, FL_P(SOCKET_X, type)) & 0xff, fl_param_u32(ev, FL_P(SOCKET_X, proto)));
+        fd->l4 = l4_of(fl_param_u32(ev, FL_P(SOCKET_X, type)), fl_param_u32(ev, FL_P(SOCKET_X, proto)));
 }
 
 void fl_socketpair(struct fl_state *state, const struct fl_event *ev)
@@ -203,7 +214,8 @@ void fl_socketpair(struct fl_state *state, const struct fl_event *ev)
 void fl_bind(struct fl_state *state, const struct fl_event *ev)
 {
     struct fl_fd *fd = state->now.fd;
-    struct address address = sockaddr_of(ev, FL_P(BIND_X, addr));
+    /* An IPv4 address in an IPv6 one, or the unspecified one, is an IPv4 server's, whose name is the address as it was given. */
+    struct address given = sockaddr_as_given(ev, FL_P(BIND_X, addr)), address = sockaddr_of(ev, FL_P(BIND_X, addr));
     char text[256];
     struct fl_fd shown = {0};
 
@@ -212,24 +224,29 @@ void fl_bind(struct fl_state *state, const struct fl_event *ev)
     if (address.family == FL_AF_UNIX) {
         fl_set_text(state, &fd->name, address.path.data, address.path.len);
     } else if (address.family) {
-        shown.type = address.family == FL_AF_INET ? FL_FD_IPV4_SERVSOCK : FL_FD_IPV6_SERVSOCK;
-        memcpy(shown.sip, address.dip, sizeof shown.sip);
-        shown.sport = address.dport;
+        shown.type = given.family == FL_AF_INET ? FL_FD_IPV4_SERVSOCK : FL_FD_IPV6_SERVSOCK;
+        memcpy(shown.sip, given.dip, sizeof shown.sip);
+        shown.sport = given.dport;
         fl_set_text(state, &fd->name, text, fl_tuple_text(text, sizeof text, &shown));
         if (!address.dport)
             return;             /* the kernel chooses the port later: not known here */
-        fd->type = shown.type;
-        memcpy(fd->sip, shown.sip, sizeof fd->sip);
-        fd->sport = shown.sport;
+        fd->type = address.family == FL_AF_INET ? FL_FD_IPV4_SERVSOCK : FL_FD_IPV6_SERVSOCK;
+        memcpy(fd->sip, address.dip, sizeof fd->sip);
+        fd->sport = address.dport;
         fd->role = FL_ROLE_SERVER;
     } else if (fl_param_present(ev, FL_P(BIND_X, addr))) {
         fl_set_text(state, &fd->name, text, (size_t)snprintf(text, sizeof text, "family %u", ev->param[FL_P(BIND_X, addr)][0]));
     }
 }
 
+/* Whether the destination of a connection is what the caller's memory held at the exit of the call. */
 static bool same_destination(const struct address *a, const struct address *b)
 {
-    return a->family == b->family && a->dport == b->dport && memcmp(a->dip, b->dip, ip_len(a->family)) == 0;
+    if (a->family != b->family)
+        return false;
+    if (a->family == FL_AF_UNIX)
+        return a->path.len == b->path.len && memcmp(a->path.data, b->path.data, a->path.len) == 0;
+    return a->dport == b->dport && memcmp(a->dip, b->dip, ip_len(a->family)) == 0;
 }
 
 void fl_connect(struct fl_state *state, const struct fl_event *ev)
@@ -248,10 +265,11 @@ void fl_connect(struct fl_state *state, const struct fl_event *ev)
         if (fl_param_present(ev, FL_P(CONNECT_X, tuple)) || !at_enter.family)
             return;
         tuple = at_enter;       /* only the destination is known */
-    } else if (tuple.family != FL_AF_UNIX && same_destination(&tuple, &at_exit) && at_enter.family == tuple.family) {
+    } else if (same_destination(&tuple, &at_exit) && at_enter.family == tuple.family) {
         /* The tuple's destination was read from the caller's memory, and may have been rewritten since the call. */
         memcpy(tuple.dip, at_enter.dip, sizeof tuple.dip);
         tuple.dport = at_enter.dport;
+        tuple.path = at_enter.path;
     }
     if (tuple.family == FL_AF_UNIX) {
         set_unix(fd, &tuple);
@@ -321,19 +339,19 @@ static const uint8_t *local_address(const struct fl_state *state, const uint8_t 
     return same_network ? same_network : first;
 }
 
-/* An end that the kernel left unspecified is an address of this machine. */
+/* An end that the kernel left unspecified is an address of this machine; but not the very end that it speaks to. */
 static void complete(const struct fl_state *state, struct fl_fd *fd, uint8_t family)
 {
     static const uint8_t zero[16];
     size_t len = ip_len(family);
-    bool no_source = memcmp(fd->sip, zero, len) == 0, no_destination = memcmp(fd->dip, zero, len) == 0;
-    const uint8_t *own;
+    uint8_t *lacking = memcmp(fd->sip, zero, len) == 0 ? fd->sip : memcmp(fd->dip, zero, len) == 0 ? fd->dip : NULL;
+    const uint8_t *peer = lacking == fd->sip ? fd->dip : fd->sip, *own;
 
-    if (no_source == no_destination)
+    if (!lacking)
         return;
-    own = local_address(state, no_source ? fd->dip : fd->sip, family);
-    if (own)
-        memcpy(no_source ? fd->sip : fd->dip, own, len);
+    own = local_address(state, peer, family);
+    if (own && !(fd->sport == fd->dport && memcmp(own, peer, len) == 0))
+        memcpy(lacking, own, len);
 }
 
 /* Brings the ends of a socket up to those of a packet. False if they are the same, in either direction. */
@@ -377,8 +395,9 @@ static enum fl_role guess_role(const struct fl_thread *thread, const struct fl_f
     return !client_port || incoming ? FL_ROLE_SERVER : FL_ROLE_CLIENT;
 }
 
-/* A message was sent or received: a socket without a connection has got addresses. */
-static void transfer(struct fl_state *state, const struct fl_event *ev, unsigned tuple_param, bool incoming)
+/* A message was sent or received: a socket without a connection has got addresses. One that isn't known, whose socket() was missed, is taken for
+ * UDP's, if its call infers. */
+static void transfer(struct fl_state *state, const struct fl_event *ev, unsigned tuple_param, bool incoming, bool infers)
 {
     struct fl_now *now = &state->now;
     struct fl_fd *fd;
@@ -391,7 +410,7 @@ static void transfer(struct fl_state *state, const struct fl_event *ev, unsigned
         return;
     }
     tuple = tuple_of(ev, tuple_param);
-    if (!now->fd && !incoming && (tuple.family == FL_AF_INET || tuple.family == FL_AF_INET6)) {
+    if (!now->fd && infers && now->fd_num >= 0 && (tuple.family == FL_AF_INET || tuple.family == FL_AF_INET6)) {
         if ((fd = fl_now_add_fd(state, now->fd_num, tuple.family == FL_AF_INET ? FL_FD_IPV4_SOCK : FL_FD_IPV6_SOCK)))
             fd->l4 = FL_L4_UDP;
     }
@@ -416,14 +435,54 @@ static void transfer(struct fl_state *state, const struct fl_event *ev, unsigned
 void fl_send(struct fl_state *state, const struct fl_event *ev)
 {
     _Static_assert(FL_P(SEND_X, tuple) == FL_P(SENDTO_X, tuple) && FL_P(SEND_X, tuple) == FL_P(SENDMSG_X, tuple), "tuple");
-    transfer(state, ev, FL_P(SEND_X, tuple), false);
+    transfer(state, ev, FL_P(SEND_X, tuple), false, true);
 }
 
-void fl_sendmmsg(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(SENDMMSG_X, tuple), false); }
-void fl_recv(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(RECV_X, tuple), true); }
-void fl_recvfrom(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(RECVFROM_X, tuple), true); }
-void fl_recvmsg(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(RECVMSG_X, tuple), true); }
-void fl_recvmmsg(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(RECVMMSG_X, tuple), true); }
+void fl_sendmmsg(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(SENDMMSG_X, tuple), false, false); }
+void fl_recv(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(RECV_X, tuple), true, false); }
+void fl_recvfrom(struct fl_state *state, const struct fl_event *ev) { transfer(state, ev, FL_P(RECVFROM_X, tuple), true, false); }
+#define SOL_SOCKET_ 1
+#define SCM_RIGHTS_ 1
+#define RIGHTS_MAX 253u                 /* descriptors that the kernel lets a message have */
+
+/* Descriptors that came with a message: who looks up threads looks them up. The bytes are control messages: a header of size, level and type. */
+static void receive_rights(struct fl_state *state, const struct fl_event *ev, unsigned param)
+{
+    struct { uint64_t len; int32_t level, type; } head;
+    const uint8_t *at = param < ev->nparams ? ev->param[param] : NULL;
+    size_t left = at ? ev->len[param] : 0;
+
+    if (!state->look_up || state->now.error || !state->now.thread || ev->hidden)
+        return;
+    for (; left >= sizeof head; ) {
+        memcpy(&head, at, sizeof head);
+        if (head.len < sizeof head || head.len > left)
+            return;
+        uint64_t count = (head.len - sizeof head) / 4, size = (head.len + 7) & ~7ull;
+        for (uint64_t i = 0; head.level == SOL_SOCKET_ && head.type == SCM_RIGHTS_ && i < count && i < RIGHTS_MAX; i++) {
+            int32_t fd;
+            memcpy(&fd, at + sizeof head + 4 * i, 4);
+            if (fd >= 0)
+                state->look_up(state->look_up_context, ev->tid, fd);
+        }
+        if (size >= left)
+            return;
+        at += size;
+        left -= size;
+    }
+}
+
+void fl_recvmsg(struct fl_state *state, const struct fl_event *ev)
+{
+    transfer(state, ev, FL_P(RECVMSG_X, tuple), true, false);
+    receive_rights(state, ev, FL_P(RECVMSG_X, msgcontrol));
+}
+
+void fl_recvmmsg(struct fl_state *state, const struct fl_event *ev)
+{
+    transfer(state, ev, FL_P(RECVMMSG_X, tuple), true, false);
+    receive_rights(state, ev, FL_P(RECVMMSG_X, msgcontrol));
+}
 
 /* Reads and writes: data flows through the socket. */
 void fl_io(struct fl_state *state, const struct fl_event *ev)

@@ -51,7 +51,10 @@ static struct fl_shape shape_of(unsigned type)
 {
     const struct fl_event_info *info = &fl_events[type];
     unsigned exit = fl_event_is_exit(type);
-    struct fl_shape shape = {-1, false, !exit && (info->category & EC_SYSCALL), attach_of(type)};
+    struct fl_shape shape = {
+        .transition = fl_transitions[type], .fd = -1, .enter = !exit && (info->category & EC_SYSCALL),
+        .noted = !(info->flags & EF_SKIPPARSERESET), .attach = (uint8_t)attach_of(type),
+    };
 
     if (exit && info->nparams) {
         unsigned t = info->params[0].type;
@@ -105,6 +108,7 @@ void fl_state_reset(struct fl_state *state)
     state->exiting = state->closing = false;
     fl_threads_clear(state);
     fl_users_clear(state);
+    fl_hosts_clear(state);
     fl_containers_clear(state);
     fl_set_str(state, &state->hostname, NULL);
     state->machine = (struct fl_scap_machine){0};
@@ -115,6 +119,7 @@ void fl_state_reset(struct fl_state *state)
 struct fl_str *fl_hostname(const struct fl_state *state) { return state->hostname; }
 struct fl_strings *fl_state_strings(const struct fl_state *state) { return state->strings; }
 
+struct fl_state_limits fl_state_get_limits(const struct fl_state *state) { return state->limits; }
 struct fl_state_stats fl_state_get_stats(const struct fl_state *state)
 {
     struct fl_state_stats stats = state->stats;
@@ -175,6 +180,7 @@ void fl_state_process(struct fl_state *state, const struct fl_scap_process *proc
     fl_thread_set_env(state, thread, process->env);
     fl_thread_set_cwd(state, thread, process->cwd.data, process->cwd.len);
     fl_thread_set_cgroups(state, thread, process->cgroups);
+    fl_account_want(state, thread, false);
     fl_thread_add(state, thread);
 }
 
@@ -222,6 +228,7 @@ void fl_state_fd(struct fl_state *state, const struct fl_scap_fd *from)
     case FL_FD_IPV4_SERVSOCK:
     case FL_FD_IPV6_SERVSOCK:
         fl_set_text(state, &fd->name, text, is_unused(from) ? 0 : fl_tuple_text(text, sizeof text, fd));
+        fd->connected = from->l4 == FL_L4_TCP && !is_unused(from) && (fd->type == FL_FD_IPV4_SOCK || fd->type == FL_FD_IPV6_SOCK);
         break;
     case FL_FD_UNIX_SOCK:
         /* who listens has a name */
@@ -320,63 +327,67 @@ void fl_state_settle(struct fl_state *state)
     }
 }
 
-static void attach_fd(struct fl_state *state, int64_t num)
+static struct fl_thread *attach(struct fl_state *state, enum fl_attach attach, int64_t tid)
 {
-    state->now.fd_num = num;
-    state->now.thread->last_fd = num;
-    state->now.fd = fl_fd_find(fl_thread_fds(state->now.thread), num);
-    if (!state->now.fd)
-        state->stats.fd_lookups_failed++;
+    switch (attach) {
+    case FL_ATTACH_ANY: return fl_thread_get(state, tid);
+    case FL_ATTACH_KNOWN: return fl_thread_look(state, tid);
+    default: return NULL;
+    }
+}
+
+/* Notes with the thread what it does, and finds the descriptor: the one that the event names, else that of the call's enter event. */
+static inline void note(struct fl_state *state, const struct fl_event *ev, const struct fl_shape *shape, struct fl_thread *thread)
+{
+    struct fl_now *now = &state->now;
+
+    thread->seen_ts = ev->ts;
+    thread->flags |= FL_THREAD_ACTIVE;
+    if (shape->enter) {
+        thread->last_fd = -1;
+        thread->last_type = ev->type;
+    } else if (fl_event_is_exit(ev->type) && ev->type != thread->last_type + 1 &&
+               !(ev->type == FL_EV_EXECVE_19_X && thread->last_type == FL_EV_EXECVEAT_E)) {
+        thread->last_fd = -1;
+        thread->stored_enter_size = 0;
+    }
+    if (shape->fd >= 0 && fl_param_present(ev, (unsigned)shape->fd)) {
+        thread->last_fd = fl_param_i64(ev, (unsigned)shape->fd);
+        now->fd = fl_fd_at(fl_fds_in_force(thread), thread->last_fd);
+        state->stats.fd_lookups_failed += !now->fd;
+    }
+    now->fd_num = thread->last_fd;
 }
 
 const struct fl_now *fl_state_apply(struct fl_state *state, const struct fl_event *ev)
 {
     struct fl_now *now = &state->now;
-    struct fl_shape shape = state->shapes[ev->type];
-    struct fl_thread *thread;
+    const struct fl_shape *shape = &state->shapes[ev->type];
 
     if (state->exiting | state->closing)
         fl_state_settle(state);
-    thread = shape.attach == FL_ATTACH_ANY     ? fl_thread_get(state, ev->tid)
-             : shape.attach == FL_ATTACH_KNOWN ? fl_thread_look(state, ev->tid)
-                                               : NULL;
+    struct fl_thread *thread = shape->attach == FL_ATTACH_NONE ? NULL : fl_thread_if_last(state, ev->tid);
+    if (!thread)
+        thread = attach(state, shape->attach, ev->tid);
     *now = (struct fl_now){.ev = ev, .thread = thread, .fd_num = -1};
-    if (shape.result) {
+    if (shape->result) {
         int64_t result = fl_param_i64(ev, 0);
         now->error = result < 0 ? result : 0;
     }
-    if (thread && !(fl_events[ev->type].flags & EF_SKIPPARSERESET)) {
-        thread->seen_ts = ev->ts;
-        thread->flags |= FL_THREAD_ACTIVE;
-        if (shape.enter) {
-            thread->last_fd = -1;
-            thread->last_type = ev->type;
-        } else if (fl_event_is_exit(ev->type) && ev->type != thread->last_type + 1 && !(ev->type == FL_EV_EXECVE_19_X && thread->last_type == FL_EV_EXECVEAT_E)) {
-            thread->last_fd = -1;
-            thread->stored_enter_size = 0;
-        }
-        if (shape.fd >= 0 && fl_param_present(ev, (unsigned)shape.fd))
-            attach_fd(state, fl_param_i64(ev, (unsigned)shape.fd));
-        else
-            now->fd_num = thread->last_fd;
+    if (thread && shape->noted)
+        note(state, ev, shape, thread);
+    if (shape->transition && (thread || shape->attach != FL_ATTACH_ANY)) {
+        const struct fl_str *name = now->fd ? now->fd->name : state->empty;
+        shape->transition(state, ev);
+        /* Strings are interned: a changed name is another one. A descriptor that the event made had none. */
+        now->fd_name_changed = now->fd && now->fd->name != name;
     }
-    const struct fl_str *name = now->fd ? now->fd->name : state->empty;
-    fl_transition *transition = fl_transitions[ev->type];
-    if (transition && (thread || shape.attach != FL_ATTACH_ANY))
-        transition(state, ev);
-    /* Strings are interned: a changed name is another one. A descriptor that the event made had none. */
-    now->fd_name_changed = now->fd && now->fd->name != name;
-    return now;
-}
-
-void fl_state_leave(struct fl_state *state)
-{
-    struct fl_thread *thread = state->now.thread;
-
-    if (thread && fl_event_is_exit(state->now.ev->type)) {
+    thread = now->thread;       /* it may be gone */
+    if (thread && fl_event_is_exit(ev->type)) {
         thread->stored_enter_size = 0;
-        thread->last_type = state->now.ev->type;
+        thread->last_type = ev->type;
     }
+    return now;
 }
 
 struct fl_fd *fl_now_add_fd(struct fl_state *state, int64_t num, enum fl_fd_type type)

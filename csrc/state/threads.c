@@ -19,7 +19,6 @@ struct fl_thread *fl_thread_new(struct fl_state *state, int64_t tid)
     thread->uid = thread->gid = thread->loginuid = UINT32_MAX;
     thread->fdlimit = -1;
     thread->last_fd = -1;
-    thread->reaper_tid = -1;
     struct fl_str **texts[] = {&thread->comm, &thread->exe, &thread->exepath, &thread->args, &thread->env, &thread->cgroups, &thread->cwd,
                                &thread->root};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -33,7 +32,8 @@ void fl_thread_changed(struct fl_state *state, struct fl_thread *thread)
     fl_set_str(state, &thread->args_text, NULL);
 }
 
-void fl_thread_free(struct fl_state *state, struct fl_thread *thread)
+/* Not in the table (any more), unlinked. */
+static void thread_free(struct fl_state *state, struct fl_thread *thread)
 {
     struct fl_str *texts[] = {thread->comm, thread->exe, thread->exepath, thread->args, thread->env, thread->cgroups, thread->cwd,
                               thread->root, thread->container_id, thread->cmdline, thread->args_text};
@@ -48,7 +48,9 @@ void fl_thread_free(struct fl_state *state, struct fl_thread *thread)
 
 struct fl_thread *fl_thread_find(const struct fl_state *state, int64_t tid)
 {
-    return state->last && state->last->tid == tid ? state->last : fl_map_find(&state->threads, tid);
+    struct fl_thread *last = fl_thread_if_last(state, tid);
+
+    return last ? last : fl_map_find(&state->threads, tid);
 }
 
 struct fl_thread *fl_thread_look(struct fl_state *state, int64_t tid)
@@ -75,15 +77,16 @@ static bool is_main(const struct fl_thread *thread) { return thread->tid == thre
 
 static void join_group(struct fl_group *group, struct fl_thread *thread)
 {
+    bool first = is_main(thread);
+
     thread->group = group;
-    thread->previous_member = NULL;
-    thread->next_member = group->members;
-    if (group->members)
-        group->members->previous_member = thread;
-    group->members = thread;
+    thread->previous_member = first ? NULL : group->last;
+    thread->next_member = first ? group->members : NULL;
+    *(thread->previous_member ? &thread->previous_member->next_member : &group->members) = thread;
+    *(thread->next_member ? &thread->next_member->previous_member : &group->last) = thread;
     group->total++;
     group->live++;
-    if (is_main(thread))
+    if (first)
         group->main = thread;
 }
 
@@ -93,12 +96,8 @@ static void leave_group(struct fl_state *state, struct fl_thread *thread)
 
     if (!group)
         return;
-    if (thread->next_member)
-        thread->next_member->previous_member = thread->previous_member;
-    if (thread->previous_member)
-        thread->previous_member->next_member = thread->next_member;
-    else
-        group->members = thread->next_member;
+    *(thread->next_member ? &thread->next_member->previous_member : &group->last) = thread->previous_member;
+    *(thread->previous_member ? &thread->previous_member->next_member : &group->members) = thread->next_member;
     thread->group = NULL;
     group->total--;
     group->live -= !thread->dead;
@@ -191,7 +190,7 @@ static void erase(struct fl_state *state, struct fl_thread *thread)
         state->now.fd = NULL;
     }
     state->stats.threads_removed++;
-    fl_thread_free(state, thread);
+    thread_free(state, thread);
 }
 
 bool fl_thread_add(struct fl_state *state, struct fl_thread *thread)
@@ -205,7 +204,7 @@ bool fl_thread_add(struct fl_state *state, struct fl_thread *thread)
         erase(state, old);
     if (state->threads.count >= state->limits.threads || fl_map_set(&state->threads, thread->tid, thread) != 0) {
         state->stats.threads_refused++;
-        fl_thread_free(state, thread);
+        thread_free(state, thread);
         return false;
     }
     state->stats.threads_added++;
@@ -217,7 +216,7 @@ struct fl_thread *fl_thread_ask(struct fl_state *state, int64_t tid)
 {
     struct fl_thread *thread = fl_thread_look(state, tid);
 
-    if (thread || !state->look_up || state->threads.count >= state->limits.threads || !state->look_up(state->look_up_context, tid))
+    if (thread || !state->look_up || state->threads.count >= state->limits.threads || !state->look_up(state->look_up_context, tid, -1))
         return thread;
     thread = fl_thread_look(state, tid);
     if (!thread)
@@ -274,13 +273,16 @@ static struct fl_thread *live_member(const struct fl_group *group)
     return thread;
 }
 
-/* Who gets the children of a thread, if the kernel doesn't say: a thread of its group, or the nearest ancestor that reaps. */
+/* Who gets the children of a thread, if the kernel doesn't say: a thread of its group, or the nearest ancestor that reaps, as long as all on the
+ * way there are in a pid namespace, or none is, as the thread is. */
 static struct fl_thread *find_reaper(const struct fl_thread *thread)
 {
     struct fl_thread *reaper = live_member(thread->group), *ancestor = thread->parent;
 
     for (unsigned level = 0; !reaper && ancestor && level < FL_ANCESTORS_MAX; level++, ancestor = ancestor->parent) {
-        if (ancestor->group && ancestor->group->reaper && fl_thread_in_pidns(ancestor) == fl_thread_in_pidns(thread))
+        if (fl_thread_in_pidns(ancestor) != fl_thread_in_pidns(thread))
+            break;
+        if (ancestor->group && ancestor->group->reaper)
             reaper = live_member(ancestor->group);
     }
     return reaper;
@@ -296,7 +298,7 @@ static void reparent(struct fl_state *state, struct fl_thread *thread)
         reaper = fl_map_find(&state->threads, thread->reaper_tid);
     if (reaper && fl_thread_invalid(reaper))
         reaper = NULL;
-    if (!reaper && thread->reaper_tid != 0)
+    if (!reaper && thread->reaper_tid >= 0)
         reaper = find_reaper(thread);
     if (reaper && !may_adopt(reaper, thread))
         reaper = NULL;
@@ -333,14 +335,14 @@ void fl_thread_remove(struct fl_state *state, struct fl_thread *thread)
     /* else: a leader stays in the table, dead, while its threads use its directory, environment and descriptors */
 }
 
-void fl_state_purge(struct fl_state *state, uint64_t ts, fl_thread_exists *exists, void *context)
+void fl_state_purge(struct fl_state *state, uint64_t ts, uint64_t idle, fl_thread_exists *exists, void *context)
 {
     int64_t gone[FL_PURGE_MAX];
     uint32_t ngone = 0, looked = 0;
 
     for (uint32_t i = 0; state->threads.slots && i <= state->threads.mask && looked < FL_PURGE_MAX; i++) {
         struct fl_thread *thread = state->threads.slots[i].value;
-        if (!thread || thread->dead || (!fl_thread_invalid(thread) && ts - thread->seen_ts < FL_IDLE_NS))
+        if (!thread || thread->dead || (!fl_thread_invalid(thread) && ts - thread->seen_ts < idle))
             continue;
         looked++;
         if (!fl_thread_invalid(thread) && exists(context, thread->tid))
@@ -362,7 +364,7 @@ void fl_threads_clear(struct fl_state *state)
     state->last = NULL;
     for (uint32_t i = 0; state->threads.slots && i <= state->threads.mask; i++) {
         if (state->threads.slots[i].value)
-            fl_thread_free(state, state->threads.slots[i].value);
+            thread_free(state, state->threads.slots[i].value);
     }
     for (uint32_t i = 0; state->groups.slots && i <= state->groups.mask; i++)
         free(state->groups.slots[i].value);

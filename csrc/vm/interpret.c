@@ -63,13 +63,15 @@ const struct fl_value *fl_vm_fill(struct fl_vm *vm, uint32_t slot)
 {
     const struct fl_slot *s = &vm->program->slots[slot];
     struct fl_register *r = &vm->registers[slot];
-    bool list = s->flags & (FF_LIST | FF_ANY | FF_EITHER);
+    struct fl_value *v = &r->value;
 
-    if (!(s->transform ? fl_vm_transform(vm, s, &r->value) : vm->fill(vm->context, slot, s, &r->value))
-        || !(r->value.kind == FL_LIST ? list : fl_vm_settle(&r->value, s->kind)))
-        r->value.kind = FL_ABSENT;
+    if (!(s->transform ? fl_vm_transform(vm, s, v) : vm->fill(vm->context, slot, s, v)))
+        v->kind = FL_ABSENT;
+    else if (v->kind == FL_LIST ? !(s->flags & (FF_LIST | FF_ANY | FF_EITHER))
+                                : !(v->kind == s->kind && v->kind >= FL_STR) && !fl_vm_settle(v, s->kind))
+        v->kind = FL_ABSENT;
     r->run = vm->run;
-    return &r->value;
+    return v;
 }
 
 const struct fl_value *fl_vm_value(struct fl_vm *vm, uint32_t slot) { return fl_vm_register(vm, slot); }
@@ -178,13 +180,12 @@ static inline __attribute__((always_inline)) bool walk(struct fl_vm *vm, uint32_
 {
     const struct fl_program *p = vm->program;
     const struct fl_constant *constants = p->constants;
-    const struct fl_instr *in;
-    uint32_t returns[FL_GATE_DEPTH], depth = 0;
+    const struct fl_instr *const code = p->code, *in = code + pc, *returns[FL_GATE_DEPTH];
+    uint32_t depth = 0;
     uint64_t entered[FL_GATE_DEPTH], began = 0;
     bool any = false, outcome;
 
     for (;;) {
-        in = &p->code[pc];
         if (profiling) {
             fill_profiled(vm, in, entered, depth);
             began = fl_ticks();
@@ -196,8 +197,8 @@ static inline __attribute__((always_inline)) bool walk(struct fl_vm *vm, uint32_
             vm->bits[in->operand / 64] |= 1ull << in->operand % 64;
             any = true;
             if (profiling)
-                vm->profile->code[pc].runs++;
-            pc++;
+                vm->profile->code[in - code].runs++;
+            in++;
             continue;
         case OP_GATE:
             if (vm->outcomes[in->operand] >> 1 == vm->run) {
@@ -206,12 +207,12 @@ static inline __attribute__((always_inline)) bool walk(struct fl_vm *vm, uint32_
             }
             if (profiling)
                 entered[depth] = began;
-            returns[depth++] = pc;
-            pc = p->gates[in->operand].first;
+            returns[depth++] = in;
+            in = code + p->gates[in->operand].first;
             continue;
         case OP_FALSE: case OP_TRUE:
             outcome = in->op == OP_TRUE;
-            in = &p->code[pc = returns[--depth]];
+            in = returns[--depth];
             vm->outcomes[in->operand] = vm->run << 1 | outcome;
             if (profiling)
                 began = entered[depth];
@@ -226,15 +227,15 @@ static inline __attribute__((always_inline)) bool walk(struct fl_vm *vm, uint32_
             outcome = test(vm, in);
         }
         if (profiling) {
-            struct fl_cost *cost = &vm->profile->code[pc];
+            struct fl_cost *cost = &vm->profile->code[in - code];
             cost->ticks += ticks_since(began);
             cost->trues += outcome;
             cost->runs++;
         }
         if (outcome == (in->flags & FLAG_IF))
-            pc = in->target;
+            in = code + in->target;
         else
-            pc++;
+            in++;
     }
 }
 

@@ -214,7 +214,6 @@ void fl_program_delete(struct fl_program *p)
 
 uint32_t fl_program_slots(const struct fl_program *p) { return p->rows[TABLE_SLOTS]; }
 const struct fl_slot *fl_program_slot(const struct fl_program *p, uint32_t slot) { return &p->slots[slot]; }
-uint32_t fl_program_rules(const struct fl_program *p) { return p->rows[TABLE_RULES]; }
 
 const uint16_t *fl_program_outputs(const struct fl_program *p, uint32_t rule, uint32_t *count)
 {

@@ -26,7 +26,6 @@ struct fl_program *fl_program_new(const void *bytes, size_t len, struct fl_error
 void fl_program_delete(struct fl_program *program);
 uint32_t fl_program_slots(const struct fl_program *program);
 const struct fl_slot *fl_program_slot(const struct fl_program *program, uint32_t slot);
-uint32_t fl_program_rules(const struct fl_program *program);           /* predicates are numbered as the rules: by definition */
 /* The slots captured for an alert of a rule. */
 const uint16_t *fl_program_outputs(const struct fl_program *program, uint32_t rule, uint32_t *count);
 /* Whether anything is to be run for events of a type. */

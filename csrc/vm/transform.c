@@ -131,18 +131,18 @@ static bool change(struct fl_vm *vm, uint8_t transform, const struct fl_value *i
     }
 }
 
-/* Of each element, where the input is a list. Elements that can't be transformed are left out. */
+/* Of each element, where the input is a list. Absent if one can't be transformed. */
 static bool change_each(struct fl_vm *vm, uint8_t transform, const struct fl_value *in, struct fl_value *out)
 {
     struct fl_value *list = fl_scratch_take(vm->scratch, (size_t)in->len * sizeof *list + 1);
-    uint32_t count = 0;
 
     if (!list)
         return false;
     for (uint32_t i = 0; i < in->len; i++)
-        count += change(vm, transform, &in->list[i], &list[count]);
-    *out = (struct fl_value){.kind = FL_LIST, .len = count, .list = list};
-    return count;
+        if (!change(vm, transform, &in->list[i], &list[i]))
+            return false;
+    *out = (struct fl_value){.kind = FL_LIST, .len = in->len, .list = list};
+    return in->len;
 }
 
 /* ---- of lists ---- */
@@ -260,9 +260,9 @@ bool fl_vm_transform(struct fl_vm *vm, const struct fl_slot *slot, struct fl_val
         return next_list(vm, &inputs, &items, &count) && inputs.at < inputs.end && next_list(vm, &inputs, &options, &n) && n == 1
             && options->kind == FL_STR && getopt_list(vm, items, count, options, slot, out);
     case OP_LEN:
-        if (inputs.at->what == INPUT_LIST || !input_value(vm, inputs.at, &v) || v.kind < FL_STR)
-            return false;
-        return fl_set_u64(out, v.len);
+        if (inputs.at->what == INPUT_LIST)
+            return next_list(vm, &inputs, &items, &count) && fl_set_u64(out, count);
+        return input_value(vm, inputs.at, &v) && v.kind >= FL_STR && fl_set_u64(out, v.len);
     default:
         if (inputs.at->what == INPUT_LIST || !input_value(vm, inputs.at, &v))
             return false;

@@ -70,7 +70,6 @@ static void one_event(struct fl_view *view, const struct fl_event *ev)
     view->previous_ts = ev->ts;
     if (!view->first_ts)
         view->first_ts = ev->ts;
-    fl_state_leave(view->state);
 }
 
 static void capture(struct fl_view *view, const uint8_t *data, size_t size)
@@ -82,19 +81,16 @@ static void capture(struct fl_view *view, const uint8_t *data, size_t size)
 
     fl_scap_push(scap, data, size);
     while (fl_scap_next(scap, &item, NULL) == FL_OK && item.kind != FL_SCAP_MORE) {
-        switch (item.kind) {
-        case FL_SCAP_SECTION: fl_state_reset(state), started = false; break;
-        case FL_SCAP_MACHINE: fl_state_machine(state, &item.machine); break;
-        case FL_SCAP_PROCESS: fl_state_process(state, &item.process); break;
-        case FL_SCAP_FD: fl_state_fd(state, &item.fd); break;
-        case FL_SCAP_INTERFACE: fl_state_interface(state, &item.interface); break;
-        case FL_SCAP_USER: fl_state_user(state, &item.user); break;
-        case FL_SCAP_GROUP: fl_state_group(state, &item.group); break;
-        default:
+        if (item.kind == FL_SCAP_SECTION) {
+            fl_state_reset(state);
+            started = false;
+        } else if (item.kind == FL_SCAP_EVENT) {
             if (!started)
                 fl_state_start(state);
             started = true;
             one_event(view, &item.event);
+        } else {
+            fl_state_item(state, &item);
         }
     }
     fl_scap_free(scap);

@@ -66,6 +66,7 @@ static void check_thread(const struct fl_state *state, const struct fl_thread *t
         uint32_t live = 0, total = 0;
         for (const struct fl_thread *member = group->members; member; member = member->next_member, total++) {
             check(member->group == group);
+            check(member->next_member ? member->next_member->previous_member == member : group->last == member);
             live += !member->dead;
         }
         check(live == group->live && total == group->total && (!group->main || group->main->group == group));
@@ -104,7 +105,7 @@ static void between(struct fl_state *state, uint64_t num, uint64_t ts)
     if (fl_state_wanted(state, ids, num % 2 ? sizeof ids : 8))
         fl_state_container(state, num % 3 ? told : unknown, num % 3 ? sizeof told - 1 : sizeof unknown - 1);
     if (num % 16 == 0)
-        fl_state_purge(state, ts, exists, NULL);
+        fl_state_purge(state, ts, 300000000000, exists, NULL);
 }
 
 static void one_event(struct fl_state *state, const struct fl_event *ev)
@@ -116,7 +117,6 @@ static void one_event(struct fl_state *state, const struct fl_event *ev)
         check_thread(state, now->thread);
     if (now->fd)
         touch_fd(now->fd, NULL);
-    fl_state_leave(state);
 }
 
 static void capture(struct fl_state *state, const uint8_t *data, size_t size)
@@ -127,19 +127,16 @@ static void capture(struct fl_state *state, const uint8_t *data, size_t size)
 
     fl_scap_push(scap, data, size);
     while (fl_scap_next(scap, &item, NULL) == FL_OK && item.kind != FL_SCAP_MORE) {
-        switch (item.kind) {
-        case FL_SCAP_SECTION: fl_state_reset(state), started = false; break;
-        case FL_SCAP_MACHINE: fl_state_machine(state, &item.machine); break;
-        case FL_SCAP_PROCESS: fl_state_process(state, &item.process); break;
-        case FL_SCAP_FD: fl_state_fd(state, &item.fd); break;
-        case FL_SCAP_INTERFACE: fl_state_interface(state, &item.interface); break;
-        case FL_SCAP_USER: fl_state_user(state, &item.user); break;
-        case FL_SCAP_GROUP: fl_state_group(state, &item.group); break;
-        default:
+        if (item.kind == FL_SCAP_SECTION) {
+            fl_state_reset(state);
+            started = false;
+        } else if (item.kind == FL_SCAP_EVENT) {
             if (!started)
                 fl_state_start(state);
             started = true;
             one_event(state, &item.event);
+        } else {
+            fl_state_item(state, &item);
         }
     }
     fl_scap_free(scap);

@@ -82,7 +82,7 @@ static void run(struct fl_vm *vm, unsigned type, uint32_t *state, struct fl_scra
     check(n < 0 || count == (uint32_t)n);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t captured;
-        check(rules[i] < fl_program_rules(running) && (!i || rules[i - 1] < rules[i]));
+        check(rules[i] < running->rows[TABLE_RULES] && (!i || rules[i - 1] < rules[i]));
         const uint16_t *slots = fl_program_outputs(running, rules[i], &captured);
         for (uint32_t k = 0; k < captured; k++)
             sink += fl_vm_value(vm, slots[k])->kind;
