@@ -17,15 +17,17 @@ from .engine import Engine
 from .errors import CaptureError, FalcolibError, Location, ProbeError, ProgramError, RuleError, StaleEventError
 from .event import Event
 from .schema import FieldError
-from .sources import Capture, Source
+from .sources import Source
 from .stats import Stats
 
 if TYPE_CHECKING:
     from .cache import load_program
+    from .capture import Capture
     from .containers import Containers
     from .profiling import profile
     from .recording import CaptureWriter, Recorded, record
     from .rules import RuleSet
+    from .rules.bundled import bundled_rules
     from .rules.validate import validate, validate_text
     from .sources.audit import AuditFile
     from .sources.live import Live
@@ -59,6 +61,7 @@ __all__ = [
     "StaleEventError",
     "Stats",
     "__version__",
+    "bundled_rules",
     "compile_rules",
     "load_program",
     "profile",
@@ -67,6 +70,7 @@ __all__ = [
     "validate_text",
 ]
 __getattr__, __dir__ = lazy(__name__, {".rules.ruleset": ["RuleSet"], ".rules.validate": ["validate", "validate_text"],
-                                      ".cache": ["load_program"], ".containers.options": ["Containers"], ".profiling": ["profile"],
+                                      ".rules.bundled": ["bundled_rules"], ".cache": ["load_program"], ".capture": ["Capture"],
+                                      ".containers.options": ["Containers"], ".profiling": ["profile"],
                                       ".recording": ["CaptureWriter", "Recorded", "record"], ".sources.audit": ["AuditFile"],
                                       ".sources.webhook": ["AuditWebhook"], ".sources.live": ["Live"]})

@@ -16,7 +16,7 @@ from . import schema
 from .compiler.program import Program
 from .compiler.tables import captured, counts, describes, found_by
 from .errors import Location
-from .rules.ast import FieldSlot, OutputToken, RuleHead, Slot, TransformSlot, Value
+from .rules.ast import ExtraField, FieldSlot, OutputToken, RuleHead, Slot, TransformSlot, Value
 
 #: The part of an output: text, or number of the slot, text and width of a token.
 _Part: TypeAlias = str | tuple[int, str, int | None]
@@ -30,11 +30,13 @@ class _Rule(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     name: str
     description: str
     output: list[_Part]
-    extra: list[tuple[str, list[_Part]]]
+    extra: list[tuple[str, list[_Part], bool]]
     priority: int
     source: str
     tags: list[str]
     enabled: bool
+    capture: bool
+    capture_duration: int
     at: tuple[str, int, int, int]
 
 
@@ -55,6 +57,8 @@ class _File(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     rules: list[_Rule]
     slots: list[str | _Call]            # first those of the code, then others that rules which aren't enabled would print
     patterns: list[str]
+    outcomes: bytes
+    hosts: list[str]
     warnings: list[str]
 
 
@@ -80,11 +84,13 @@ def encode(program: Program, warnings: Iterable[str]) -> bytes:
             return "list", [given(item) for item in x]
         return ("slot", number(x)) if isinstance(x, FieldSlot | TransformSlot) else ("value", x)
 
-    rules = [_Rule(r.name, r.description, parts(r.output), [(name, parts(output)) for name, output in r.extra_fields], r.priority, r.source,
-                   sorted(r.tags), r.enabled, (r.at.name, r.at.line, r.at.column, r.at.offset)) for r in program.rules]
+    rules = [_Rule(r.name, r.description, parts(r.output), [(e.name, parts(e.output), e.raw) for e in r.extra_fields], r.priority, r.source,
+                   sorted(r.tags), r.enabled, r.capture, r.capture_duration,
+                   (r.at.name, r.at.line, r.at.column, r.at.offset)) for r in program.rules]
     slots = [str(s) if isinstance(s, FieldSlot) else _Call(s.name, [given(x) for x in s.inputs], s.argument, s.kind, s.is_list, s.is_any,
                                                            s.is_either) for s in list(numbers)]
-    return msgspec.msgpack.encode(_File(program.code, rules, slots, list(program.patterns), list(warnings)))
+    return msgspec.msgpack.encode(_File(program.code, rules, slots, list(program.patterns), program.outcomes, list(program.hosts),
+                                        list(warnings)))
 
 
 def decode(data: bytes | memoryview) -> tuple[Program, tuple[str, ...]]:
@@ -103,7 +109,9 @@ def decode(data: bytes | memoryview) -> tuple[Program, tuple[str, ...]]:
         for number in found_by(file.code):
             if not {slots[slot] for slot in outputs[number]}.issuperset(rules[number].printed()):
                 raise DecodeError("a rule prints what the code doesn't capture")
-        return Program(file.code, rules, slots, outputs, tuple(file.patterns)), tuple(file.warnings)
+        if file.outcomes and len(file.outcomes) != len(schema.EVENTS):
+            raise DecodeError("the outcomes are not of these events")
+        return Program(file.code, rules, slots, outputs, tuple(file.patterns), file.outcomes, tuple(file.hosts)), tuple(file.warnings)
     except (msgspec.DecodeError, msgspec.ValidationError, KeyError, IndexError, TypeError, ValueError, struct.error) as e:
         raise DecodeError(str(e)) from None
 
@@ -141,6 +149,6 @@ def _rule(rule: _Rule, slots: Sequence[Slot]) -> RuleHead:
 
     if not 0 <= rule.priority <= 7:
         raise DecodeError(f"{rule.priority} is no priority")
-    extra = tuple((name, tuple(map(part, output))) for name, output in rule.extra)
+    extra = tuple(ExtraField(name, tuple(map(part, output)), raw) for name, output, raw in rule.extra)
     return RuleHead(rule.name, rule.description, tuple(map(part, rule.output)), extra, rule.priority, rule.source, frozenset(rule.tags),
-                    rule.enabled, Location(*rule.at))
+                    rule.enabled, rule.capture, rule.capture_duration, Location(*rule.at))

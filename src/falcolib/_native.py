@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ._falcolib import ffi, lib
 from .errors import CaptureError, FalcolibError, ProbeError, ProgramError
 
-__all__ = ["check", "error_text", "ffi", "lib", "raise_error"]
+__all__ = ["check", "error_text", "ffi", "lib", "owned", "raise_error"]
 
 _MEMORY, _CAPTURE, _PROGRAM, _ARGUMENT, _EXTENSION, _SYSTEM, _PROBE = -1, -2, -3, -4, -5, -6, -7
 _EXCEPTIONS: dict[int, type[Exception]] = {
@@ -24,6 +26,17 @@ _EXCEPTIONS: dict[int, type[Exception]] = {
 def error_text() -> Any:
     """A fresh fl_error_text for a call."""
     return ffi.new("fl_error_text *")
+
+
+def owned(handle: Any, free: Callable[[Any], None]) -> weakref.finalize[..., Any]:
+    """Frees what a handle stands for when nobody refers to the handle any more, or when the result is called.
+
+    ffi.gc() would free it as soon as the handle is found in a circle of garbage, also where a run that was left amid in the same circle
+    is still to be ended, and uses it. When the interpreter ends, nothing is freed any more.
+    """
+    freed = weakref.finalize(handle, free, ffi.cast(ffi.typeof(handle), handle))
+    freed.atexit = False
+    return freed
 
 
 def raise_error(code: int, error: Any) -> NoReturn:

@@ -7,14 +7,15 @@ import enum
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 import msgspec
 
 from . import render
-from .batch import Match
+from .batch import Match, Raw
 from .compiler import Program
 from .event import Event, FieldValue
-from .rules.ast import FieldSlot, OutputToken, RuleHead, nested_fields
+from .rules.ast import ExtraField, FieldSlot, OutputToken, RuleHead, nested_fields
 from .schema import FieldInfo
 
 
@@ -40,25 +41,81 @@ class AlertFormat:
 
     hostname: str = ""
     time_format_iso_8601: bool = False
+    buffer_format_base64: bool = False
     json_include_output_property: bool = True
     json_include_message_property: bool = False
     json_include_output_fields_property: bool = True
     json_include_tags_property: bool = True
 
 
+class Told(Protocol):
+    """What alerts of rules and alerts about the program itself have in common."""
+
+    @property
+    def rule(self) -> str:
+        """The rule's name."""
+
+    @property
+    def priority(self) -> Priority:
+        """The rule's priority."""
+
+    @property
+    def time(self) -> int:
+        """When it happened: ns since the epoch."""
+
+    @property
+    def source(self) -> str:
+        """The source of events: ``syscall``, ``k8s_audit``, ``internal``."""
+
+    @property
+    def hostname(self) -> str:
+        """The host that it is of."""
+
+    @property
+    def message(self) -> str:
+        """The output of the rule, without time and priority."""
+
+
+def text_line(told: Told, form: AlertFormat) -> str:
+    """Falco's text line (spec: engine.md C2), not escaped."""
+    stamp = render.clock("evt.time.iso8601" if form.time_format_iso_8601 else "evt.time", told.time)
+    return f"{stamp}: {told.priority} {told.message}"
+
+
+def json_line(told: Told, form: AlertFormat, fields: Callable[[], Mapping[str, FieldValue]]) -> dict[str, object]:
+    """What Falco's JSON line holds (spec: engine.md C3), but tags. fields: makes what is printed as output_fields."""
+    line: dict[str, object] = {"hostname": told.hostname, "priority": str(told.priority), "rule": told.rule, "source": told.source,
+                               "time": render.clock("evt.time.iso8601", told.time).replace("+0000", "Z")}
+    if form.json_include_message_property:
+        line["message"] = told.message
+    if form.json_include_output_property:
+        line["output"] = text_line(told, form)
+    if form.json_include_output_fields_property:
+        line["output_fields"] = fields()
+    return line
+
+
+#: What reads a field's value from what the core gave, and the event's time.
+Reader: TypeAlias = Callable[[Raw, int], FieldValue]
+
+
 class Fields(Mapping[str, "FieldValue"]):
     """What a rule prints, by token: native values, made when they are asked for; None where absent."""
 
-    __slots__ = ("_layout", "_time", "_values")
+    __slots__ = ("_layout", "_made", "_time", "_values")
 
-    def __init__(self, layout: dict[str, tuple[int, FieldInfo]], match: Match) -> None:
+    def __init__(self, layout: dict[str, tuple[int, Reader]], match: Match) -> None:
         self._layout = layout
         self._time = match.time
         self._values = match.values()
+        self._made: dict[str, FieldValue] = {}
 
     def __getitem__(self, token: str) -> FieldValue:
-        at, info = self._layout[token]
-        return render.native(info, self._values[at], self._time)
+        if token in self._made:
+            return self._made[token]
+        at, read = self._layout[token]
+        value = self._made[token] = read(self._values[at], self._time)
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layout)
@@ -110,6 +167,16 @@ class Alert:
         return self._match.time
 
     @property
+    def hostname(self) -> str:
+        """The host that it is of, as its engine was told."""
+        return self._format.hostname
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory, about, with the lines that are made of it."""
+        return 512 + 4 * len(self._match.data)
+
+    @property
     def complete(self) -> bool:
         """False if events were lost before, in the life of this thread: what is told of its process and descriptors may be out of date."""
         return self._match.complete
@@ -122,17 +189,14 @@ class Alert:
     @functools.cached_property
     def fields(self) -> Mapping[str, FieldValue]:
         """What the rule prints, by token (``proc.aname[2]``), as native values; None where absent. KeyError for other tokens."""
-        return Fields(_layout(self._program, self._match.rule), self._match)
+        return Fields(_layout(self._program, self._match.rule, self._format.buffer_format_base64), self._match)
 
     def _native(self, token: OutputToken) -> FieldValue:
         return self.fields[token.text]
 
-    def _tokens(self) -> list[OutputToken]:
-        return [part for part in self._rule.output if isinstance(part, OutputToken)]
-
-    def _extra(self, parts: tuple[str | OutputToken, ...]) -> FieldValue:
-        """An extra field: the native value where it is one token alone, else text."""
-        return self._native(parts[0]) if len(parts) == 1 and isinstance(parts[0], OutputToken) else self._text(parts)
+    def _extra(self, extra: ExtraField) -> FieldValue:
+        part = extra.output[0] if extra.raw else None
+        return self._native(part) if isinstance(part, OutputToken) else self._text(extra.output)
 
     def _text(self, parts: tuple[str | OutputToken, ...]) -> str:
         out = []
@@ -140,7 +204,8 @@ class Alert:
             if isinstance(part, str):
                 out.append(part)
                 continue
-            text = render.text(slot_info(part.slot), self._native(part))
+            value = self._native(part)
+            text = value if isinstance(value, str) else render.text(slot_info(part.slot), value)
             out.append(text if part.width is None else text[: part.width].ljust(part.width))
         return "".join(out)
 
@@ -155,33 +220,33 @@ class Alert:
         num, time, tid, type_id, cpu = self._match.head()
         return Event(num=num, time=time, tid=tid, type_id=type_id, cpu=cpu, record=self._match.record(), fields=self.fields)
 
-    def _line(self) -> str:
-        """Falco's text line, not escaped."""
-        stamp = render.clock("evt.time.iso8601" if self._format.time_format_iso_8601 else "evt.time", self.time)
-        return f"{stamp}: {self.priority} {self.message}"
+    @functools.cached_property
+    def _escaped(self) -> str:
+        return msgspec.json.encode(text_line(self, self._format)).decode()[1:-1]
 
     def __str__(self) -> str:
         """Falco's text line (spec: engine.md C2): control characters, quotes and backslashes escaped as in JSON."""
-        return msgspec.json.encode(self._line()).decode()[1:-1]
+        return self._escaped
+
+    @functools.cached_property
+    def _json(self) -> str:
+        return msgspec.json.encode(self.as_dict(), order="sorted").decode()
 
     def json(self) -> str:
         """Falco's JSON line (spec: engine.md C3), without a newline at the end."""
-        f = self._format
-        line: dict[str, object] = {"hostname": f.hostname}
-        if f.json_include_message_property:
-            line["message"] = self.message
-        if f.json_include_output_property:
-            line["output"] = self._line()
-        if f.json_include_output_fields_property:
-            transformed = {t.text for t in self._tokens() if not isinstance(t.slot, FieldSlot)}
-            stamp = "evt.time.iso8601" if f.time_format_iso_8601 else "evt.time"
-            extra = {name: self._extra(parts) for name, parts in self._rule.extra_fields}
-            line["output_fields"] = {stamp: self.time, **{k: v for k, v in self.fields.items() if k not in transformed}, **extra}
-        line |= {"priority": str(self.priority), "rule": self.rule, "source": self.source}
-        if f.json_include_tags_property:
-            line["tags"] = sorted(self.tags)
-        line["time"] = render.clock("evt.time.iso8601", self.time).replace("+0000", "Z")
-        return msgspec.json.encode(line, order="sorted").decode()
+        return self._json
+
+    def as_dict(self) -> dict[str, object]:
+        """What json() encodes: hostname, output, output_fields, priority, rule, source, tags, time, as far as the format has them."""
+        names, tags = _listed(self._program, self._match.rule)
+
+        def fields() -> dict[str, FieldValue]:
+            stamp = "evt.time.iso8601" if self._format.time_format_iso_8601 else "evt.time"
+            extra = {added.name: self._extra(added) for added in self._rule.extra_fields}
+            return {stamp: self.time, **{name: self.fields[name] for name in names}, **extra}
+
+        line = json_line(self, self._format, fields)
+        return line | {"tags": list(tags)} if self._format.json_include_tags_property else line
 
     def __eq__(self, other: object) -> bool:
         """The same rule on the same event, with the same values and form."""
@@ -204,17 +269,26 @@ class Alert:
 
 
 @functools.lru_cache(maxsize=1024)
-def _layout(program: Program, rule: int) -> dict[str, tuple[int, FieldInfo]]:
+def _layout(program: Program, rule: int, base64: bool) -> dict[str, tuple[int, Reader]]:
     """Where a rule's tokens, and the fields inside their transformers, are among the values of its matches."""
     at = {program.slots[slot]: n for n, slot in enumerate(program.outputs[rule])}
-    layout: dict[str, tuple[int, FieldInfo]] = {}
+    layout: dict[str, tuple[int, Reader]] = {}
     tokens = list(program.rules[rule].tokens())
     for token in tokens:
-        layout[token.text] = (at[token.slot], slot_info(token.slot))
+        layout[token.text] = (at[token.slot], render.reader(slot_info(token.slot), base64))
     for token in tokens:
         for slot in nested_fields(token):
-            layout.setdefault(str(slot), (at[slot], slot.info))
+            layout.setdefault(str(slot), (at[slot], render.reader(slot.info, base64)))
     return layout
+
+
+@functools.lru_cache(maxsize=1024)
+def _listed(program: Program, rule: int) -> tuple[tuple[str, ...], list[str]]:
+    """Of a rule: the names in output_fields, which are the fields of its output, also those inside transformers; and its tags."""
+    head = program.rules[rule]
+    tokens = [part for part in head.output if isinstance(part, OutputToken)]
+    names = [token.text for token in tokens if isinstance(token.slot, FieldSlot)]
+    return tuple(dict.fromkeys([*names, *(str(slot) for token in tokens for slot in nested_fields(token))])), sorted(head.tags)
 
 
 def slot_info(slot: object) -> FieldInfo:

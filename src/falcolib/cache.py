@@ -43,25 +43,35 @@ class Loaded(NamedTuple):
 
 
 def load_program(
-    *paths: str | os.PathLike[str], entries: Iterable[Mapping[str, Any]] = (), priority: str | int | None = None,
-    cache: str | os.PathLike[str] | bool = True,
+    *paths: str | os.PathLike[str] | Given, entries: Iterable[Mapping[str, Any]] = (), priority: str | int | None = None,
+    append: Iterable[Mapping[str, Any]] = (), static: Mapping[str, str] | None = None, cache: str | os.PathLike[str] | bool = True,
 ) -> Loaded:
     """Loads and compiles rule files, as ``RuleSet.load(*paths).select(entries, priority=priority)`` and an Engine would, or takes the
     program from the cache.
 
-    cache: True for the folder of cache_folder(), False for none, or a folder. Raises RuleError, OSError (of the rule files only),
-    ValueError for wrong entries.
+    append: entries of falco.yaml's append_output; static: its static_fields. cache: True for the folder of
+    cache_folder(), False for none, or a folder.
+
+    Raises RuleError, OSError (of the rule files only), ValueError for wrong entries.
     """
-    given, entries = given_files(paths), list(entries)
+    given, chosen = given_files(paths), _Chosen(list(entries), priority, list(append), static or {})
     folder = cache_folder() if cache is True else None if cache is False else Path(cache)
     if folder is None:
-        return _compile(given, entries, priority)
-    key = _key(given, entries, priority)
+        return _compile(given, chosen)
+    key = _key(given, chosen)
     found = read(folder, key)
     if found is None:
-        found = _compile(given, entries, priority)
+        found = _compile(given, chosen)
         write(folder, key, found)
     return found
+
+
+def load_rules(
+    *paths: str | os.PathLike[str] | Given, entries: Iterable[Mapping[str, Any]] = (), priority: str | int | None = None,
+    append: Iterable[Mapping[str, Any]] = (), static: Mapping[str, str] | None = None,
+) -> RuleSet:
+    """The text of what load_program() compiles, for explanations. Raises as that does."""
+    return _rules(given_files(paths), _Chosen(list(entries), priority, list(append), static or {}))
 
 
 def cache_folder() -> Path | None:
@@ -76,17 +86,40 @@ def cache_folder() -> Path | None:
         return None
 
 
-def _compile(given: list[Given], entries: list[Mapping[str, Any]], priority: str | int | None) -> Loaded:
-    from .rules.ruleset import RuleSet
+class _Chosen(NamedTuple):
+    """What is done to rules, besides compiling them; its repr() tells all of it."""
 
-    rules: RuleSet = RuleSet.build(given).select(entries, priority=priority)
+    entries: list[Mapping[str, Any]]
+    priority: str | int | None
+    append: list[Mapping[str, Any]]
+    static: Mapping[str, str]
+
+
+def _compile(given: list[Given], chosen: _Chosen) -> Loaded:
+    rules = _rules(given, chosen)
     return Loaded(compile_rules(rules.rules), tuple(map(str, rules.warnings)), False)
 
 
-def _key(given: Iterable[Given], entries: list[Mapping[str, Any]], priority: str | int | None) -> bytes:
+def _rules(given: list[Given], chosen: _Chosen) -> RuleSet:
+    from .rules.ruleset import RuleSet
+
+    static = None
+    if chosen.static:
+        from .rules.static import static_fields
+
+        static = static_fields(chosen.static)
+    rules: RuleSet = RuleSet.build(given, static=static).select(chosen.entries, priority=chosen.priority)
+    if chosen.append:
+        from .rules.output import read_append_output
+
+        rules = rules.append_output(read_append_output(chosen.append), static)
+    return rules
+
+
+def _key(given: Iterable[Given], chosen: _Chosen) -> bytes:
     """SHA-256 of all that the program depends on."""
     digest = hashlib.sha256()
-    parts: list[str | bytes] = [_MAGIC, _fingerprint(), repr(entries), repr(priority), *(text for g in given for text in (g.name, g.text))]
+    parts: list[str | bytes] = [_MAGIC, _fingerprint(), repr(chosen), *(text for g in given for text in (g.name, g.text))]
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "little") + data)

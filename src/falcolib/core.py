@@ -6,13 +6,11 @@ from __future__ import annotations
 import os
 import threading
 import time as clock
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, TypeGuard
 
-import msgspec
-
-from . import regex, render, schema
-from ._native import check, error_text, ffi, lib
+from . import documents, regex, render, schema
+from ._native import check, error_text, ffi, lib, owned
 from .batch import Match, Raw, read_matches, read_value, write_value
 from .compiler import Program
 from .errors import StaleEventError
@@ -27,9 +25,20 @@ Matching: TypeAlias = Literal["first", "all"]
 Document: TypeAlias = bytes | bytearray | memoryview | dict[str, Any]
 #: Bytes of a document, at most: as much as a webhook takes at once. (Falco's 256 KiB would let who pads a request hide it.)
 EVENT_LIMIT = 12 << 20
+#: Bytes of a list of events, or of a line, at most: a log's line may hold more than one request.
+TEXT_LIMIT = 8 * EVENT_LIMIT
 #: Whose documents are given to run() in a list.
 DICTS = "k8s_audit"
 _DOCUMENT_KEYS = frozenset(("auditID", "kind", "items"))
+
+
+#: What fl_engine_run answers when it is to be called again, once users of containers have been told.
+_ACCOUNTS_WANTED = 3
+
+
+def host_root() -> str:
+    """Where the machine's / is: what the environment's HOST_ROOT says, without a slash at its end."""
+    return os.environ.get("HOST_ROOT", "").rstrip("/")
 
 
 class Sink(Protocol):
@@ -38,8 +47,9 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Takes whole blocks of a .scap file. What it raises ends the run, and the recording."""
 
-    def full(self) -> bool:
-        """A limit is reached: whether what comes now begins a new file. If it doesn't, the recording ends."""
+    def full(self) -> bool | None:
+        """A limit is reached: whether what comes now begins a new file. If it doesn't, the recording ends; None: the file goes on, until it
+        is as much again."""
 
 
 class Callback:
@@ -58,7 +68,10 @@ class Core:
     keeps it out of the moment in which the reader is replaced. It is reentrant for signal handlers that ask for stats().
     """
 
-    def __init__(self, matching: Matching, threads: int, fds: int, static_container: bytes = b"") -> None:
+    def __init__(
+        self, matching: Matching, threads: int, fds: int, static_container: bytes = b"", *, base64: bool = False,
+        purge: tuple[int, int] = (0, 0),
+    ) -> None:
         self._callback = Callback()
         self._callback_handle = ffi.new_handle(self._callback)
         self._busy = threading.Lock()
@@ -67,19 +80,23 @@ class Core:
         self.program: Program
         self._reads: str | None = None      # whose documents are read; None: a capture
         self._rings: Any = None
+        self._accounts: Callable[[Core], None] | None = None        # see ask_accounts
+        self._wishes: Any = None            # room for wanted_accounts
         self.amid = False          # matches of the last event are still to come
         self._flushed = 0.0         # when a recording was last flushed: s of the monotonic clock
         self.serial = 0             # of the current event: one that holds another is stale
         # what the capture recorded is told by evt.hostname; FALCO_HOSTNAME overrides it
         name = ffi.new("char[]", os.fsencode(os.environ.get("FALCO_HOSTNAME", "")))
-        options = ffi.new("fl_engine_options *", {"threads": threads, "fds": fds, "match_all": matching == "all", "hostname": name})
+        options = ffi.new("fl_engine_options *", {"threads": threads, "fds": fds, "match_all": matching == "all", "hostname": name,
+                                                  "base64": base64, "purge_interval": purge[0], "purge_timeout": purge[1]})
         if static_container:
             static = ffi.new("char[]", static_container)
             options.static_container = static
         handle = lib.fl_engine_new(options, lib.falcolib_regex, self._callback_handle, self.error)
         if handle == ffi.NULL:
             check(self.error.code, self.error)
-        self.handle = ffi.gc(handle, lib.fl_engine_free)
+        owned(handle, lib.fl_engine_free)
+        self.handle = handle
 
     def _call(self, function: Any, *arguments: Any) -> int:
         """Calls the core, without Python's lock."""
@@ -106,7 +123,7 @@ class Core:
 
     def rewind(self) -> None:
         self.amid = False
-        self._reads = None
+        self._reads = self._accounts = None
         with self._renewing:
             self._call(lib.fl_engine_rewind)
         self._rings = None
@@ -118,17 +135,18 @@ class Core:
             self._call(lib.fl_engine_read_rings, rings)
         self._rings = rings             # must live as long as the core reads from it
 
-    def snapshot(self, root: str | None = None) -> None:
-        """Fills the state with this machine's threads, descriptors, addresses, users and groups, as /proc and /etc tell them.
+    def snapshot(self, root: str | None = None, loader: Any = None) -> None:
+        """Fills the state with this machine's threads, descriptors, addresses, users and groups, as /proc and /etc tell them; threads and
+        descriptors as the iterators of a loaded probe (its handle) tell them, where they can.
 
         A thread that is unknown at its first event is looked up there from now on, until rewind().
 
         root: where the machine's / is; default the environment's HOST_ROOT, else "". Raises OSError if there is no /proc below it.
         """
-        path = os.fsencode(os.environ.get("HOST_ROOT", "") if root is None else root).rstrip(b"/")
+        path = os.fsencode(host_root() if root is None else root).rstrip(b"/")
         self.amid = False
         with self._renewing:
-            self._call(lib.fl_engine_snapshot, ffi.new("char[]", path), self.error)
+            self._call(lib.fl_engine_snapshot, ffi.new("char[]", path), ffi.NULL if loader is None else loader, self.error)
 
     def look(self, tid: int, fd: int = -1) -> Event | None:
         """An event that never was, of a thread and one of its descriptors (-1: none), to ask for fields of both; None if there is no such
@@ -136,11 +154,12 @@ class Core:
         self.serial += 1
         return self.current() if self._call(lib.fl_engine_look, tid, fd) else None
 
-    def open_documents(self, source: str, limit: int) -> None:
-        """Reads documents of a source from now on, events of at most ``limit`` bytes, until the next rewind()."""
+    def open_documents(self, source: str, limit: int, text: int = TEXT_LIMIT) -> None:
+        """Reads documents of a source from now on, events of at most ``limit`` bytes, alone or in lists of at most ``text`` bytes, or
+        8 times the limit, until the next rewind()."""
         self.amid = False
         with self._renewing:
-            self._call(lib.fl_engine_open_documents, schema.DOCUMENTS[source].id, limit, self.error)
+            self._call(lib.fl_engine_open_documents, schema.DOCUMENTS[source].id, limit, max(text, 8 * limit), self.error)
         self._reads = source
 
     def faults(self) -> Iterator[tuple[int, str]]:
@@ -159,7 +178,9 @@ class Core:
 
     def run(self) -> bool:
         """True: the batch is full, and there may be more."""
-        code = self._call(lib.fl_engine_run, self.error)
+        while (code := self._call(lib.fl_engine_run, self.error)) == _ACCOUNTS_WANTED:
+            if self._accounts is not None:
+                self._accounts(self)
         self.amid = code == 2
         if code == 0 and self._callback.sink is not None and clock.monotonic() - self._flushed > 1.0:
             self.flush_record()         # what happens now is on disk soon
@@ -202,6 +223,12 @@ class Core:
             now = lib.fl_engine_get_stats(self.handle)
         return Stats(**{name: getattr(now, name) for name in COUNTERS}, last_time=now.last_ts)
 
+    def iterated(self) -> dict[str, int]:
+        """What the kernel's iterators told in the last snapshot(), by kind: task, task_file_regular, … May be called beside other calls."""
+        with self._renewing:
+            now = lib.fl_engine_get_iterated(self.handle)
+        return {name: getattr(now, name) for name in dir(now)}
+
     def ask_containers(self) -> None:
         """From now on the ids of containers that come up are wanted: see wanted_containers()."""
         self._call(lib.fl_engine_ask_containers, 1)
@@ -216,6 +243,27 @@ class Core:
         """Tells what is known of a container, in the JSON of a capture's container events. Between two pushes."""
         self._call(lib.fl_engine_container, json, len(json))
 
+    def ask_accounts(self, attend: Callable[[Core], None]) -> None:
+        """From now on, until a capture begins, users and groups of containers are wanted: see wanted_accounts().
+
+        attend: called with the core amid a run when they are, before rules see the event with which it came up.
+        """
+        self._accounts, self._wishes = attend, self._wishes or ffi.new("fl_account_wish[]", 512)
+        self._call(lib.fl_engine_ask_accounts)
+
+    def wanted_accounts(self) -> list[tuple[bytes, int]]:
+        """Containers (ids as shown) in which a process has an id without a name, since the last call; each with a process in it."""
+        count = self._call(lib.fl_engine_wanted_accounts, self._wishes, len(self._wishes))
+        return [(ffi.string(wish.container), wish.pid) for wish in self._wishes[0:count]]
+
+    def tell_accounts(self, container: bytes, passwd: bytes, group: bytes) -> None:
+        """Tells what a container's /etc/passwd and /etc/group hold. Between two pushes, or when ask_accounts() calls."""
+        self._call(lib.fl_engine_accounts, container, passwd, len(passwd), group, len(group))
+
+    def tell_hosts(self, rows: bytes) -> None:
+        """Tells the addresses of hosts that rules name (fl_engine_hosts). Between two pushes."""
+        self._call(lib.fl_engine_hosts, rows, len(rows))
+
     def last_time(self) -> int:
         """Of the last event: ns since the epoch. May be called beside other calls."""
         with self._renewing:
@@ -223,11 +271,11 @@ class Core:
 
     # ---- recording ----
 
-    def record(self, sink: Sink, *, selected: bool, events: int = 0, size: int = 0, time: int = 0) -> None:
+    def record(self, sink: Sink, *, selected: bool, events: int = 0, size: int = 0, time: int = 0, pause: bool = False) -> None:
         """Writes what passes from now on to a sink: all events, or those ``selected`` by the program (which makes no matches then). The
-        limits of a file, 0 for none: events, bytes, ns.
+        limits of a file, 0 for none: events, bytes, ns. pause: run() returns after each event that matched, before it is written.
         """
-        options = ffi.new("fl_record_options *", {"selected": selected, "events": events, "bytes": size, "ns": time})
+        options = ffi.new("fl_record_options *", {"selected": selected, "events": events, "bytes": size, "ns": time, "pause": pause})
         self._callback.sink = sink
         self._flushed = clock.monotonic()
         self._call(lib.fl_engine_record, options, lib.falcolib_write, self.error)
@@ -238,9 +286,13 @@ class Core:
         self._call(lib.fl_engine_record_flush, finish, self.error)
 
     def end_record(self) -> tuple[int, int, int]:
-        """Ends the recording; how many events were written for rules to see, how many for the state alone, and how many were left out."""
+        """Ends the recording; what was recorded."""
         self._call(lib.fl_engine_record, ffi.NULL, ffi.NULL, self.error)
         self._callback.sink = None
+        return self.recorded()
+
+    def recorded(self) -> tuple[int, int, int]:
+        """How many events were written for rules to see, how many for the state alone, and how many were left out."""
         stats = lib.fl_engine_record_stats(self.handle)
         return stats.events, stats.hidden, stats.left_out
 
@@ -282,7 +334,7 @@ class Core:
         """Gives the core an audit event, or a list of them, to run() on."""
         if self._reads != DICTS:
             self.open_documents(DICTS, EVENT_LIMIT)
-        self.push(event if isinstance(event, bytes | bytearray | memoryview) else msgspec.json.encode(event))
+        self.push(event if isinstance(event, bytes | bytearray | memoryview) else documents.encode(event))
         self.push(b"\x1e")
 
     def match(self, event: object, number: int) -> None:
@@ -362,7 +414,8 @@ def falcolib_write(handle: Any, data: Any, size: int) -> int:
     assert callback.sink is not None
     try:
         if data == ffi.NULL:
-            return 0 if callback.sink.full() else 1
+            new = callback.sink.full()
+            return 2 if new is None else 0 if new else 1
         callback.sink.write(bytes(ffi.buffer(data, size)))
         return 0
     except BaseException as e:           # as above

@@ -65,7 +65,8 @@ class Report:
 
 def examine(*, preset: int = 4, cpus_for_each_buffer: int = 2) -> Report:
     """Looks at this machine, and loads nothing. preset, cpus_for_each_buffer: as in falco.yaml's engine.modern_ebpf."""
-    rings = 1 if not cpus_for_each_buffer else -(-(os.cpu_count() or 1) // cpus_for_each_buffer)
+    # those that may come, too
+    rings = 1 if not cpus_for_each_buffer else -(-os.sysconf("SC_NPROCESSORS_CONF") // cpus_for_each_buffer)
     size = rings * (MIB << (preset - 1))
     look: tuple[Callable[[], Check], ...] = (
         _kernel, _btf, _capabilities, _seccomp, _lockdown, _tracefs, _unprivileged, _loader, lambda: _locked_memory(size),
@@ -172,11 +173,11 @@ def _lockdown() -> Check:
 
 
 def _tracefs() -> Check:
-    why = "the probe's tracepoints have types and don't need it; other tools do"
+    why = "it names the tracepoints of open, openat, connect, …: without them the probe looks at the beginning of every call"
     for path in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing"):
         if os.path.isdir(f"{path}/events"):
             return Check("tracefs", "ok", path, why)
-    return Check("tracefs", "ok", "not mounted (or not readable), and not needed", why)
+    return Check("tracefs", "ok", "not mounted (or not readable): the probe mounts it for itself, where it may", why)
 
 
 def _unprivileged() -> Check:

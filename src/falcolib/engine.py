@@ -9,15 +9,17 @@ import functools
 import os
 import socket
 import threading
+import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .alert import Alert, AlertFormat
 from .compiler import Program, compile_rules
 from .core import Core, Document, Matching, is_document
 from .errors import FalcolibError
 from .event import Event
+from .regex import compile_pattern
 from .sources import Source
 from .stats import Stats
 from .together import OnError, Together, log_error
@@ -25,12 +27,27 @@ from .workers import Workers
 
 if TYPE_CHECKING:
     from .containers import Containers
+    from .costs import Costs
     from .explain import Explanation
     from .recording import CaptureWriter
     from .rules import RuleSet
 
 #: What run() takes: a source of events, events as dicts of fields or as audit events, or several sources.
 Events: TypeAlias = Source | Iterable[Mapping[str, object] | Document] | Sequence[Source]
+
+
+class Around(Protocol):
+    """Records what happens around alerts of a core: begins with the run, and is called in its thread."""
+
+    def found(self, alert: Alert) -> None:
+        """An alert, before it is given out."""
+
+    def passed(self) -> None:
+        """The core has gone on."""
+
+    def end(self) -> None:
+        """The run has ended."""
+
 
 #: More would be of no use: each applies all events to a state of its own.
 MAX_WORKERS = 64
@@ -46,7 +63,8 @@ class Engine:
     evaluate the rules on a capture; the alerts and their order are those of one. Each keeps the whole state, so this pays where rules cost
     more than reading, and takes the memory of as many. Sources other than captures, and several sources at once, are not shared.
     containers: whom to ask about containers, on live sources; default Docker, Podman, containerd and CRI-O at their usual sockets;
-    ``Containers.none()``: nobody.
+    ``Containers.none()``: nobody. purge: on live sources, seconds between two looks for threads whose end was lost, and of silence before
+    one is looked for; 0 for the default, 300.
 
     An engine does one run at a time, in one thread; replace(), stop() and stats() may be called from any. Programs can be shared by any
     number of engines and threads, and the core works without Python's lock.
@@ -65,6 +83,7 @@ class Engine:
         format: AlertFormat | None = None,
         workers: int = 1,
         containers: Containers | None = None,
+        purge: tuple[int, int] = (0, 0),
     ) -> None:
         if matching not in ("first", "all"):
             raise ValueError(f'matching is "first" or "all", not {matching!r}')
@@ -79,16 +98,24 @@ class Engine:
         self._format = dataclasses.replace(format, hostname=host)
         self._matching = matching
         self._containers = containers
-        self._limits = (threads, fds, containers.static.told() if containers and containers.static else b"")
+        if not all(0 <= seconds < 1 << 32 for seconds in purge):
+            raise ValueError(f"purge: seconds from 0 (the default) to {(1 << 32) - 1}, not {purge}")
+        static = containers.static.told() if containers and containers.static else b""
+        self._new_core = functools.partial(Core, matching, threads, fds, static, base64=format.buffer_format_base64, purge=purge)
         self._stopping = False
         self._run_number = 0
         self._reading: list[Source] = []
+        self._since: dict[object, float] = {}       # when each core was given a piece of events
         self._alerts: defaultdict[str, int] = defaultdict(int)
         self._counting = threading.Lock()
         self._given = 0                     # events given as dicts
         self._past = Stats()                # of cores that are gone
+        #: Counts what later runs cost, if there is one.
+        self.costs: Costs | None = None
+        #: Records what happens around alerts, in runs of system calls (falcolib.daemon.recording).
+        self.captures: Callable[[Core], Around] | None = None
         self.replace(compile_rules(()) if rules is None else rules)
-        self._cores = [Core(matching, *self._limits)]
+        self._cores = [self._new_core()]
         self._workers = workers
         self._helpers: list[Core] = []      # the workers but the first, once they were needed
 
@@ -105,13 +132,20 @@ class Engine:
         """How its alerts are printed."""
         return self._format
 
-    def replace(self, rules: RuleSet | Program) -> None:
+    def replace(self, rules: RuleSet | Program, *, format: AlertFormat | None = None) -> None:
         """Puts other rules into force: a run goes on with them soon, at the latest with the next piece of its source. The state survives.
+        The run goes on while they are compiled here; its own pause is that of the change, about a millisecond. format: how alerts are
+        printed from then on.
 
-        May be called from any thread. If the rules can't be used, an exception tells why and nothing changes: ProgramError.
+        May be called from any thread. If the rules can't be used, an exception tells why and nothing changes: ProgramError, RuleError for a
+        regular expression.
         """
         program = rules if isinstance(rules, Program) else _compiled(rules)
         program.check()
+        for pattern in program.patterns:            # here, as they take time; the run finds them made
+            compile_pattern(pattern)
+        if format is not None:
+            self._format = dataclasses.replace(format, hostname=format.hostname or self._format.hostname)
         self._program = program
         self._rules = None if isinstance(rules, Program) else rules      # their text, for explain()
 
@@ -194,8 +228,8 @@ class Engine:
         return self._run_recorded(source, writer, selected)
 
     def stop(self) -> None:
-        """Ends a run soon, also one that waits for its source: it returns after the alerts that were found. May be called from a signal
-        handler or another thread."""
+        """Ends a run soon, also one that waits for its source: it returns after the alerts that were found, and after those of what a
+        source has promised to deliver: the webhook, what it has accepted. May be called from a signal handler or another thread."""
         self._stopping = True
         for source in tuple(self._reading):
             source.close()
@@ -207,6 +241,11 @@ class Engine:
             done = helper.stats()
             total = dataclasses.replace(total, evaluated=total.evaluated + done.evaluated, matches=total.matches + done.matches)
         return dataclasses.replace(total, events=total.events + self._given, alerts=dict(self._alerts))
+
+    def busy(self) -> float:
+        """Seconds for which the core has been at work on a piece of events, the longest of several sources; 0: it waits for more. Usually
+        some ms: a run that hangs is told by it. May be called from any thread."""
+        return max((time.monotonic() - since for since in tuple(self._since.values())), default=0.0)
 
     # ---- runs ----
 
@@ -248,7 +287,7 @@ class Engine:
             with self._sharing(self._cores[0], sources[0]) as core:
                 yield from self._run_source(run, core, sources[0])
             return
-        others = [Core(self._matching, *self._limits) for _ in sources[1:]]
+        others = [self._new_core() for _ in sources[1:]]
         self._cores += others
         parts = list(zip(self._cores, sources, strict=True))
         try:
@@ -260,21 +299,36 @@ class Engine:
     def _run_source(self, run: int, core: Core | Workers, source: Source) -> Iterator[Alert]:
         core.use(self._program)             # a source may ask what the rules need
         _open(source, core)
+        drains = getattr(source, "drains", False)
+        around = self.captures(core) if self.captures and source.name == "syscall" and isinstance(core, Core) else None
+        try:
+            yield from self._run_chunks(run, core, source, drains, around)
+        finally:
+            if around is not None:
+                around.end()
+
+    def _run_chunks(self, run: int, core: Core | Workers, source: Source, drains: bool, around: Around | None) -> Iterator[Alert]:
+        costs = self.costs
         with self._chunks(source) as chunks:
             for chunk in self._attend(core, source, chunks):
                 self._go_on(run)
                 core.push(chunk)
-                while self._go_on(run):
+                while self._go_on(run) or drains:
                     core.use(self._program)
+                    self._since[core] = time.monotonic()
                     try:
-                        more = core.run()
+                        more = core.run() if costs is None or not isinstance(core, Core) else costs.run(core)
                     except FalcolibError:
-                        yield from self._take(core)
+                        yield from self._take(core, around)
                         raise
-                    yield from self._take(core)
+                    finally:
+                        self._since.pop(core, None)
+                    yield from self._take(core, around)
+                    if around is not None:
+                        around.passed()
                     if not more:
                         break
-                if self._stopping:
+                if self._stopping and not drains:
                     return
             if self._go_on(run):            # a source that was closed ends anywhere
                 core.finish()
@@ -286,7 +340,7 @@ class Engine:
             yield core
             return
         while len(self._helpers) < self._workers - 1:
-            self._helpers.append(Core(self._matching, *self._limits))
+            self._helpers.append(self._new_core())
         group = Workers([core, *self._helpers])
         try:
             yield group
@@ -308,11 +362,18 @@ class Engine:
         run = self._begin()
         with writer.recording(self.stop) as limits:
             core.record(writer, selected=selected, **limits)
+            nothing = False
             try:
                 yield from self._run_source(run, core, source)
+            except Exception:
+                nothing = not any(core.recorded())
+                raise
             finally:
                 try:
-                    core.flush_record(finish=True)
+                    if nothing:
+                        writer.discard()
+                    else:
+                        core.flush_record(finish=True)
                 finally:
                     writer.tell(*core.end_record())
 
@@ -333,12 +394,14 @@ class Engine:
                 self._given += 1
             yield from self._take(core)
 
-    def _take(self, core: Core | Workers) -> Iterator[Alert]:
+    def _take(self, core: Core | Workers, around: Around | None = None) -> Iterator[Alert]:
         program, format, counts, counting = core.program, self._format, self._alerts, self._counting
         for match in core.take():
             alert = Alert(program, match, format)
             with counting:
                 counts[alert._rule.name] += 1
+            if around is not None:
+                around.found(alert)
             yield alert
 
     @contextlib.contextmanager
@@ -346,6 +409,8 @@ class Engine:
         """The chunks of a source, which stop() closes; none if it was told to stop before. At the end it is closed."""
         self._reading.append(source)
         chunks = iter(()) if self._stopping else source.chunks()
+        if self._stopping:              # meanwhile: a source that begins may have forgotten that it was closed
+            source.close()
         try:
             yield chunks
         finally:

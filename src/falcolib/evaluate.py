@@ -238,11 +238,12 @@ def _input(x: object, get: Get) -> object:
 
 
 def _each(change: Callable[[bytes], bytes | None]) -> Callable[..., object]:
-    """A transformer of one text; of a list, of each element."""
+    """A transformer of one text; of a list, of each element. Absent if one can't be transformed."""
 
     def apply(slot: TransformSlot, value: Any) -> object:
         if isinstance(value, list):
-            return [y for x in value if (y := change(_raw(x))) is not None] or None
+            changed = [change(_raw(x)) for x in value]
+            return None if None in changed else changed or None
         return change(_raw(value))
 
     return apply

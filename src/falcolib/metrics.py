@@ -13,56 +13,55 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import render
-from .alert import AlertFormat, Priority
+from . import jemalloc
+from .beside import beside
+from .config.services import MetricsSettings
 from .engine import Engine
-from .settings import MetricsSettings
 from .sources import Source
 from .stats import Stats
 
+if TYPE_CHECKING:
+    from .outputs import Counts
+
 Value = int | float | str
+#: Of a source's counters, those that have switches of their own: by processor, of iterators, of the kernel side's programs.
+_APART = re.compile(r"_cpu_\d+$|^n_evts_task|\.")
 
-
-def internal_alert(rule: str, priority: Priority, message: str, fields: Mapping[str, Value], when: int, *, format: AlertFormat,
-                   json: bool, source: str = "internal") -> str:
-    """A line about the program itself, in the form of an alert, as Falco's internal alerts have it (D6, D7). when: ns since the epoch."""
-    stamp = render.clock("evt.time.iso8601" if format.time_format_iso_8601 else "evt.time", when)
-    text = f"{stamp}: {priority} {message}"
-    if not json:
-        values = ", ".join(f"{name}={value}" for name, value in fields.items())
-        return msgspec.json.encode(f"{text} ({values})" if values else text).decode()[1:-1]
-    line: dict[str, object] = {"hostname": format.hostname, "priority": str(priority), "rule": rule, "source": source,
-                               "time": render.clock("evt.time.iso8601", when).replace("+0000", "Z")}
-    if format.json_include_message_property:
-        line["message"] = message
-    if format.json_include_output_property:
-        line["output"] = text
-    if format.json_include_output_fields_property:
-        line["output_fields"] = fields
-    return msgspec.json.encode(line, order="sorted").decode()
+#: What is told of each output (outputs.Counts): ours, as Falco has one queue for all.
+OUTPUT_COUNTS = ("queued", "delivered", "dropped", "failed", "retried", "grouped")
 
 
 class Metrics:
-    """Takes samples of an engine's numbers. files: rule files, whose hashes are told. sources: what it runs: their name, ``engine_name`` as
-    Falco has it, and ``counters()``, numbers of their own by Falco's names without ``scap.`` (n_evts, n_drops, n_drops_buffer_total, …)."""
+    """Takes samples of an engine's numbers. files, config_files: of rules and of settings, or folders of them, whose hashes are told.
+    sources: what it runs: their name, ``engine_name`` as Falco has it, and ``counters()``, numbers of their own by Falco's names without
+    ``scap.`` (n_evts, n_drops, n_drops_buffer_total, …). outputs: what became of the alerts, by output (Outputs.counts).
+    hostinfo: whether the machine's addresses are told also where its system calls aren't watched (plugins_hostinfo).
 
-    def __init__(self, engine: Engine, settings: MetricsSettings, sources: Iterable[Source] = (), files: Iterable[str] = ()) -> None:
+    settings may be replaced at any time. It may be asked from any thread.
+    """
+
+    def __init__(self, engine: Engine, settings: MetricsSettings, sources: Iterable[Source] = (), files: Iterable[str] = (),
+                 config_files: Iterable[str] = (), outputs: Callable[[], Mapping[str, Counts]] = dict, *, hostinfo: bool = True) -> None:
         from . import __version__
 
-        self._engine = engine
-        self._settings = settings
-        self._sources = tuple(sources)
+        self.engine = engine
+        self.settings = settings
+        self.sources = tuple(sources)
+        self._outputs = outputs
+        self._sampling = threading.Lock()
         self._started, self._before = time.time_ns(), time.time_ns()
         self._previous = self._previous_seen = self._previous_drops = 0
         self._busy, self._own_cpu = _host_cpu(), time.process_time()
         self._fixed: dict[str, Value] = {
             "evt.hostname": engine.format.hostname,
-            "evt.source": self._sources[0].name if self._sources else "syscall",
+            "evt.source": self.sources[0].name if self.sources else "syscall",
             "falco.version": __version__,
             "falco.start_ts": self._started,
             "falco.reload_ts": self._started,
@@ -70,16 +69,29 @@ class Metrics:
             "falco.host_boot_ts": self._started - time.clock_gettime_ns(time.CLOCK_BOOTTIME),
             "falco.host_num_cpus": os.cpu_count() or 1,
             "falco.outputs_queue_num_drops": 0,
-            **_hashes(files),
-            **_addresses(),
-            "scap.engine_name": next(map(_engine_name, self._sources), "replay"),
+            **(_addresses() if hostinfo or "syscall" in {source.name for source in self.sources} else {}),
+            "scap.engine_name": next(map(engine_name, self.sources), "replay"),
         }
+        self.reloaded(files, config_files, self._started)
+
+    def reloaded(self, files: Iterable[str], config_files: Iterable[str] = (), when: int = 0) -> None:
+        """Other rules and settings are in force, from these files, since a time (ns since the epoch; default now)."""
+        #: The SHA-256 of each file, by its path.
+        self.rule_hashes, self.config_hashes = _hashes(files), _hashes(config_files)
+        self._hashes: dict[str, Value] = {
+            f"falco.sha256_{kind}_file.{re.sub(r'[^A-Za-z0-9]+', '_', Path(path).stem)}": digest
+            for kind, hashes in (("rules", self.rule_hashes), ("config", self.config_hashes)) for path, digest in hashes.items()}
+        self._fixed["falco.reload_ts"] = when or time.time_ns()
 
     def sample(self) -> dict[str, Value]:
         """The numbers of now, by Falco's names. Numbers that are 0 are left out, unless include_empty_values says otherwise."""
-        on, now, stats = self._settings, time.time_ns(), self._engine.stats()
+        with self._sampling:
+            return self._sample()
+
+    def _sample(self) -> dict[str, Value]:
+        on, now, stats = self.settings, time.time_ns(), self.engine.stats()
         seconds, since = (now - self._started) / 1e9, max((now - self._before) / 1e9, 1e-9)
-        own = [counters() for source in self._sources if (counters := getattr(source, "counters", None))]
+        own = [counters() for source in self.sources if (counters := getattr(source, "counters", None))]
         kernel = {name: sum(told.get(name, 0) for told in own) for name in dict.fromkeys(name for told in own for name in told)}
         drops = kernel.pop("n_drops", 0)
         seen = kernel.pop("n_evts", stats.events + drops)
@@ -104,12 +116,40 @@ class Metrics:
         if on.state_counters_enabled:
             counts |= _state(stats)
         if on.kernel_event_counters_enabled:
-            per_cpu = re.compile(r"_cpu_\d+$")
-            counts |= {f"scap.{name}": value for name, value in kernel.items()
-                       if on.kernel_event_counters_per_cpu_enabled or not per_cpu.search(name)}
+            counts |= {f"scap.{name}": value for name, value in kernel.items() if not _APART.search(name)}
+            if on.kernel_event_counters_per_cpu_enabled:
+                counts |= {f"scap.{name}": value for name, value in kernel.items() if "_cpu_" in name}
+        if on.kernel_iter_event_counters_enabled:
+            counts |= {f"scap.{name}": value for name, value in kernel.items() if name.startswith("n_evts_task")}
+        if on.libbpf_stats_enabled:
+            counts |= {f"scap.{name}": value for name, value in kernel.items() if "." in name}
+        if on.plugins_metrics_enabled:
+            counts |= self._plugins(stats)
+        if on.jemalloc_stats_enabled:
+            counts |= {f"falco.jemalloc.{name}_bytes": value for name, value in jemalloc.stats().items()}
+        if on.costs_enabled and self.engine.costs is not None:
+            counts |= {f"falco.rules_cost.{name}.ns": ns for name, ns in self.engine.costs.by_rule().items()}
+            counts |= {f"falco.stage_cost.{name}.ns": ns for name, ns in self.engine.costs.by_stage().items()}
+        outputs = self._outputs()
+        counts |= {f"falco.outputs.{name}.{what}": getattr(told, what) for name, told in outputs.items() for what in OUTPUT_COUNTS}
         if not on.include_empty_values:
             counts = {name: value for name, value in counts.items() if value}
-        return {"evt.time": now, **self._fixed, "falco.duration_sec": int(seconds), **counts}
+        drops = sum(told.dropped for told in outputs.values())
+        return {"evt.time": now, **self._fixed, **self._hashes, "falco.outputs_queue_num_drops": drops,
+                "falco.duration_sec": int(seconds), **counts}
+
+    def _plugins(self, stats: Stats) -> dict[str, Value]:
+        """Of what Falco has plugins for: containers, as there; audit events, of which it counts nothing."""
+        found: dict[str, Value] = {"container.n_containers": stats.containers,
+                                   "container.n_missing_container_images": stats.containers_imageless}
+        audits = [source for source in self.sources if source.name == "k8s_audit"]
+        if audits:
+            found |= {f"k8saudit.n_{name}": getattr(stats, name) for name in ("malformed", "unrecognised", "too_large", "undated")}
+        requests: Counter[str] = Counter()
+        for source in audits:
+            requests.update(dict(getattr(source, "counts", {})))
+        found |= {f"k8saudit.n_requests_{name}": count for name, count in requests.items()}
+        return {f"plugins.{name}": value for name, value in found.items()}
 
     def _resources(self, seconds: float) -> dict[str, Value]:
         status = _numbers(_read("/proc/self/status"))
@@ -124,18 +164,18 @@ class Metrics:
             "container_memory_used": _container_memory() // 1024,
             "host_memory_used": used,
         }
-        mb = self._settings.convert_memory_to_mb
-        span = total - total_before
+        mb = self.settings.convert_memory_to_mb
+        span = total - total_before                     # below 0 when a processor was switched off: its ticks aren't told any more
         return {
             "falco.cpu_usage_perc": round(100 * (time.process_time() - self._own_cpu) / seconds, 1) if seconds else 0,
             **{f"falco.{name}{'_mb' if mb else '_kb'}": round(kib / 1024, 1) if mb else kib for name, kib in sizes.items()},
-            "falco.host_cpu_usage_perc": round(100 * (busy - busy_before) / span, 1) if span else 0,
+            "falco.host_cpu_usage_perc": round(100 * min(max(busy - busy_before, 0), span) / span, 1) if span > 0 else 0,
             "falco.host_procs_running": int(_read("/proc/stat").partition("procs_running ")[2].partition("\n")[0] or 0),
             "falco.host_open_fds": int(_read("/proc/sys/fs/file-nr").partition("\t")[0] or 0),
         }
 
 
-def _engine_name(source: Source) -> str:
+def engine_name(source: Source) -> str:
     """Falco's name of how its events come."""
     told = getattr(source, "engine_name", None)
     return str(told) if told else "nodriver" if source.name != "syscall" else "modern_ebpf" if getattr(source, "live", False) else "replay"
@@ -189,15 +229,14 @@ def _container_memory() -> int:
     return 0
 
 
-def _hashes(files: Iterable[str]) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+def _hashes(files: Iterable[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
     for name in files:
         path = Path(name)
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             if not path.is_dir() or file.suffix in (".yaml", ".yml"):
                 with contextlib.suppress(OSError):
-                    stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)
-                    found[f"falco.sha256_rules_file.{stem}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+                    found[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found
 
 
@@ -221,7 +260,7 @@ def _addresses() -> dict[str, Value]:
 @contextlib.contextmanager
 def writing(metrics: Metrics, settings: MetricsSettings, emit: Callable[[dict[str, Value]], None]) -> Iterator[None]:
     """Writes samples while a run goes on, one an interval, and a last one at its end: to the file as JSON lines, and to `emit` for the form
-    of an alert, as the settings say. Nothing if metrics aren't enabled.
+    of an alert, as the settings say; interval and output_rule as ``metrics.settings`` say at the time. Nothing if metrics aren't enabled.
 
     Raises OSError if the file can't be opened. That it can't be written later, as the disk is full, doesn't end the run.
     """
@@ -229,7 +268,7 @@ def writing(metrics: Metrics, settings: MetricsSettings, emit: Callable[[dict[st
         yield
         return
     file = open(settings.output_file, "a", encoding="utf-8") if settings.output_file else None  # noqa: SIM115
-    done, samples = threading.Event(), 0
+    samples = 0
 
     def write() -> None:
         nonlocal samples
@@ -239,25 +278,22 @@ def writing(metrics: Metrics, settings: MetricsSettings, emit: Callable[[dict[st
             with contextlib.suppress(OSError):
                 file.write(msgspec.json.encode({"sample": samples, "output_fields": fields}).decode() + "\n")
                 file.flush()
-        if settings.output_rule:
+        if metrics.settings.output_rule:
             with contextlib.suppress(OSError):
                 emit(fields)
 
-    def work() -> None:
+    def work(done: threading.Event) -> None:
         due = time.monotonic()
         while True:
-            due = max(due + settings.interval / 1e9, time.monotonic())
+            due = max(due + metrics.settings.interval / 1e9, time.monotonic())
             if done.wait(due - time.monotonic()):
                 return
             write()
 
-    thread = threading.Thread(target=work, name="falcolib-metrics", daemon=True)
-    thread.start()
     try:
-        yield
+        with beside("metrics", work):
+            yield
     finally:
-        done.set()
-        thread.join()
         write()
         if file is not None:
             with contextlib.suppress(OSError):

@@ -62,7 +62,8 @@ class CaptureWriter:
     the newest ``files`` stay.
 
     What is written is whole at all times: blocks go out together, and where one can't be written (a full disk), OSError tells, and the
-    file ends before it. recorded tells what was written.
+    file ends before it. Where the source fails before its first event, no file is left, and one that was there stays as it was. recorded
+    tells what was written.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class CaptureWriter:
         self._files: deque[str] = deque()
         self._fd: int | None = None
         self._good = 0                  # bytes of the file that are whole
+        self._made = False              # the file is new, and not one that was there
         self._pending = bytearray()     # of a gzip member
         self._since = 0.0               # when its first byte came
         self._closed = False
@@ -166,6 +168,18 @@ class CaptureWriter:
         """What the core counted."""
         self.recorded = Recorded(events, state, left_out, self._bytes, tuple(self._files))
 
+    def discard(self) -> None:
+        """Nothing came that is worth a file: the one that was begun goes."""
+        self._pending.clear()
+        if self._made and self._fd is not None:
+            path = self._files.pop()
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(self._fd), os.lstat(path)):
+                    os.unlink(path)
+        self._bytes = 0
+        self._files.clear()
+        self.close()
+
     def close(self) -> None:
         """Writes the rest and closes the file. May be called more than once."""
         self._closed = True
@@ -183,13 +197,15 @@ class CaptureWriter:
             stem, suffix = os.path.splitext(name)
         return os.path.join(folder, f"{stem}.{self._number + 1:04}{dot}{suffix}")
 
-    def _check_free(self, path: str) -> None:
+    def _check_free(self, path: str) -> bool:
+        """Whether a file is to be made; False: there is a pipe or a device to write to."""
         try:
             status = os.stat(path)
         except FileNotFoundError:
-            return
+            return True
         if stat.S_ISREG(status.st_mode):
             raise FileExistsError(errno.EEXIST, "the file exists; overwrite=True (--overwrite) replaces it", path)
+        return False
 
     def _begin(self) -> None:
         if self._path is None:
@@ -200,9 +216,16 @@ class CaptureWriter:
             self._fd, self._good = os.dup(1), 0
             return
         path = self._next_path()
-        if not self._overwrite:
-            self._check_free(path)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_TRUNC, 0o640)     # the owner's: it holds what was written
+        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            # A link that somebody has laid isn't followed: captures around alerts are written by root, to /tmp where nothing else is said.
+            self._fd = os.open(path, how | os.O_EXCL, 0o640)        # the owner's: it holds what was written
+            self._made = True
+        except FileExistsError:
+            if not self._overwrite and self._check_free(path):
+                raise
+            self._fd = os.open(path, how, 0o640)        # it stays what it was until there is something to write
+            self._made = False
         self._good = 0
         self._number += 1
         self._files.append(path)
@@ -234,6 +257,8 @@ class CaptureWriter:
             return
         view = memoryview(data)
         try:
+            if self._good == 0 and not self._made and self._path != "-" and stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.ftruncate(self._fd, 0)
             while view:
                 view = view[os.write(self._fd, view):]
         except OSError as e:
@@ -276,7 +301,7 @@ def record(
     macros: rules whose macros and lists the filter may use. options: those of CaptureWriter.
 
     Raises RuleError for a wrong filter, CaptureError, after what could be read was written, if a capture is damaged, OSError if it can't be
-    read or written, FileExistsError if the file is there.
+    read or written, FileExistsError if the file is there. Of a source that fails before its first event no file is left.
     """
     from .engine import Engine
 

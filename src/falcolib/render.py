@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from binascii import b2a_base64
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeAlias
@@ -36,8 +38,13 @@ _TIMES: dict[str, tuple[str, str, Callable[[float], time.struct_time]]] = {
 
 def clock(field: str, ns: int) -> str:
     """A time, ns since the epoch, as one of the fields that are times shows it."""
-    layout, fraction, zone = _TIMES[field]
-    return time.strftime(layout, zone(ns // _NS)) + fraction.format(ns % _NS)
+    return _second(field, ns // _NS, time.tzname, time.timezone) + _TIMES[field][1].format(ns % _NS)
+
+
+@functools.lru_cache(maxsize=64)        # alerts come in order of time
+def _second(field: str, second: int, *zone: object) -> str:
+    layout, _, local = _TIMES[field]
+    return time.strftime(layout, local(second))
 
 
 #: Time since the field was last printed: Falco formats each alert afresh, so that in an alert there never was a last time.
@@ -48,7 +55,8 @@ _TIME_TYPES = frozenset({"RELTIME", "ABSTIME"})
 
 
 def _readable(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace").translate(_CONTROL)
+    readable = raw.decode("utf-8", "replace")
+    return readable if readable.isprintable() else readable.translate(_CONTROL)
 
 
 def _number(info: FieldInfo, value: int) -> Native:
@@ -115,8 +123,20 @@ def native(info: FieldInfo, raw: Raw, event_time: int) -> Native:
     return _bytes_of_kind(info, raw)
 
 
+def reader(info: FieldInfo, base64: bool = False) -> Callable[[Raw, int], Native]:
+    """native() of one field: of what the core gave and the event's time. base64: bytes are told so."""
+    if base64 and info.kind == "bytes":
+        return lambda raw, event_time: b2a_base64(raw, newline=False).decode() if isinstance(raw, bytes) else native(info, raw, event_time)
+    general = functools.partial(native, info)
+    if info.kind != "str" or info.name in _TIMES or info.name in _SINCE_LAST or not info.flags.isdisjoint(("LIST", "EITHER")):
+        return general
+    return lambda raw, event_time: _readable(raw) if isinstance(raw, bytes) else general(raw, event_time)
+
+
 def text(info: FieldInfo, value: Native) -> str:
     """What an alert's message says for a field, from its native value."""
+    if isinstance(value, str):
+        return value
     if value is None:
         return NA
     if isinstance(value, bool):
@@ -127,6 +147,4 @@ def text(info: FieldInfo, value: Native) -> str:
         return f"{value:09d}" if info.format == "PADDED" else str(value)
     if isinstance(value, float):
         return f"{value:.1f}"
-    if isinstance(value, list):
-        return "(" + ",".join(text(info, item) for item in value) + ")"
-    return value
+    return "(" + ",".join(text(info, item) for item in value) + ")"

@@ -26,9 +26,13 @@ from functools import cache
 from typing import Any
 
 from ._native import ffi, lib
+from ._remember import remembering
 from .errors import FalcolibError
 
 EVENTS: tuple[EventInfo, ...]
+#: The names that asynchronous events carry: those of Falco's container plugin, whose work we do.
+ASYNC_NAMES = frozenset({"container", "container_removed"})
+
 EVENT_IDS: dict[str, frozenset[int]]
 FIELDS: tuple[FieldInfo, ...]
 SYSCALLS: dict[int, SyscallInfo]
@@ -61,7 +65,12 @@ class Argument:
 
     @property
     def index(self) -> int | None:
-        return int(self.text) if self.text.isascii() and self.text.isdigit() else None
+        """The argument as a number below 2**63; None if it is none."""
+        if not (self.text.isascii() and self.text.isdigit()):
+            return None
+        digits = self.text.lstrip("0") or "0"
+        number = int(digits) if len(digits) < 20 else 1 << 63       # int() refuses texts of thousands of digits
+        return number if number < 1 << 63 else None
 
     def __str__(self) -> str:
         return f".{self.text}" if self.dotted else f"[{self.text}]"
@@ -76,7 +85,7 @@ class FieldInfo:
     type: str                   # CHARBUF, UINT64, …
     kind: str
     format: str                 # NA DEC HEX PADDED ID DIR OCT
-    argument: frozenset[str]    # REQUIRED INDEX KEY DOTTED
+    argument: frozenset[str]    # REQUIRED INDEX KEY DOTTED EMPTY
     flags: frozenset[str]       # LIST ANY EITHER NO_RHS NO_TRANSFORMER FILTER_ONLY PRINT_ONLY HIDDEN DEPRECATED SUGGESTED OWN
     field_class: str            # EVT_GENERIC EVT_SYSCALL PROCESS USER GROUP FD FS_PATH UTIL FDLIST CONTAINER KA JSON
     description: str
@@ -119,6 +128,7 @@ class EventInfo:
 
     @property
     def is_exit(self) -> bool:
+        """Whether it tells of the end of a call, and not of its begin."""
         return self.id % 2 == 1
 
     @property
@@ -204,6 +214,34 @@ def state_calls() -> frozenset[int]:
 
 
 @cache
+def least_calls() -> frozenset[int]:
+    """Portable ids of the calls without which processes aren't known (source: spec, engine.md I2)."""
+    return frozenset(number for _, number in _words("LEAST_CALL"))
+
+
+@cache
+def guarded_calls() -> frozenset[int]:
+    """Portable ids of the calls whose path or address is taken when they begin, as another thread can change it before they end."""
+    return frozenset(call.id for call in _syscalls().values()
+                     if any(param.source.startswith("AT_ENTRY(") for param in _events()[call.event].params))
+
+
+@cache
+def loss_groups() -> dict[str, frozenset[int]]:
+    """The groups of calls of which Falco counts losses apart (source: spec, engine.md D6), with the ids of their events."""
+    groups: dict[str, set[int]] = {}
+    for group, call in _words("LOSSES"):
+        groups.setdefault(group, set()).add(_syscalls()[call].event)
+    return {group: frozenset(events) for group, events in groups.items()}
+
+
+@cache
+def opens_with(param: str) -> frozenset[int]:
+    """The ids of the events that have open(2)'s parameter ``flags``, or ``mode`` (source: spec, engine.md E4)."""
+    return frozenset(number for _, number in _words(f"OPEN_{param.upper()}"))
+
+
+@cache
 def _bits(kind: str, value: int) -> frozenset[str]:
     return frozenset(name for name, bit in _words(kind) if value & bit)
 
@@ -272,6 +310,8 @@ def _event_ids() -> dict[str, frozenset[int]]:
     generic = ids["syscall"]
     for row in _rows("fl_syscall_row", lib.fl_schema_syscalls(), lib.fl_schema_syscall):
         ids.setdefault(_text(row.name), generic)
+    for name in ASYNC_NAMES:
+        ids.setdefault(name, []).extend(ids["asyncevent"])
     return {name: frozenset(numbers) for name, numbers in ids.items()}
 
 
@@ -413,14 +453,20 @@ def find_field(text: str) -> tuple[FieldInfo, Argument | None] | None:
         return None
 
 
-@cache
+def takes_empty(name: str) -> bool:
+    """Whether the empty text is an argument of the field of this name: ``json.value[]`` is the whole document."""
+    info = _by_name().get(name)
+    return info is not None and "EMPTY" in info.argument
+
+
+@remembering(1 << 20)           # an argument is whatever rules and events say
 def require_field(text: str) -> tuple[FieldInfo, Argument | None]:
     """As find_field, but raises FieldError, which tells what is wrong and proposes the nearest name."""
     base, bracket, rest = text.partition("[")
     key = rest[:-1] if bracket and rest.endswith("]") else None
-    if bracket and not key:
-        raise FieldError(f"the argument of field {text!r} is empty or not closed", unknown=False)
     info = _by_name().get(base)
+    if bracket and not key and (key is None or info is None or "EMPTY" not in info.argument):
+        raise FieldError(f"the argument of field {text!r} is empty or not closed", unknown=False)
     if info is not None:
         return info, _bracket_argument(text, info, key)
     for info in _dotted():
@@ -439,7 +485,7 @@ def _bracket_argument(text: str, info: FieldInfo, key: str | None) -> Argument |
         raise FieldError(f"field {info.name!r} takes no argument in brackets", unknown=False)
     argument = Argument(key)
     padded = len(key) > 1 and key.startswith("0") and info.field_class in _document_classes()
-    if "KEY" not in info.argument and (argument.index is None or argument.index >= 1 << 63 or padded):
+    if "KEY" not in info.argument and (argument.index is None or padded):
         raise FieldError(f"the argument of field {text!r} must be a number", unknown=False)
     return argument
 

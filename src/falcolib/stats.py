@@ -15,10 +15,12 @@ class Stats:
     ran; converted, stored (enter events kept for their exit), dropped (unused types), unknown (types newer than ours): records;
     evicted: stored enter events that were given up, too many or too long; skipped_blocks: of unknown types; sections: captures, as
     several may be concatenated; texts_refused: names, arguments and the like that the state left out, as all of them together would have
-    exceeded 1 GiB; scanned_threads, scanned_fds: what the start of a live run found in /proc, scan_ns: the time (ns) that it took; lookups:
+    exceeded 1 GiB; scanned_threads, scanned_fds: what the start of a live run found, scan_ns: the time (ns) that it took,
+    iterated_threads: of the threads, those that the kernel's iterators told, and not /proc; lookups:
     threads that were unknown at their first live event and looked up in /proc, lookups_failed: of these, had ended by then,
     lookups_refused: not looked up, as that took more than a tenth of the time; threads_purged: of threads_removed, those whose exits were
-    not seen; containers_asked: for which runtimes were asked, containers_unknown: that none of them knows, containers_refused: for which
+    not seen; containers: that are known of now, containers_imageless: of these, those whose image isn't; containers_asked: for
+    which runtimes were asked, containers_unknown: that none of them knows, containers_refused: for which
     there was no room; of documents: malformed, unrecognised (no event of their source) and too_large ones were left out, undated ones don't
     tell when they happened, and have the time of their reading; lost: live events that
     the kernel side could not deliver; unread: those with parameters that it could not read, because the process's memory was not
@@ -51,10 +53,13 @@ class Stats:
     scanned_threads: int = 0
     scanned_fds: int = 0
     scan_ns: int = 0
+    iterated_threads: int = 0
     lookups: int = 0
     lookups_failed: int = 0
     lookups_refused: int = 0
     threads_purged: int = 0
+    containers: int = 0
+    containers_imageless: int = 0
     containers_asked: int = 0
     containers_unknown: int = 0
     containers_refused: int = 0

@@ -14,7 +14,8 @@ from .alert import Alert
 from .core import Core
 from .sources import Source
 
-#: Seconds that an alert is held back for a source that waits for its next event. It is late by that at most.
+#: Seconds that an alert is held back for a source that waits for its next event. It is late by that at most, or by as long as another
+#: source is at work on what it has: how busy the machine is doesn't change the order.
 WINDOW = 0.05
 #: Alerts of one source that are held, at most; then it waits. Of a live one many, as it loses events while it waits; of a file few, so that
 #: other rules are in force soon.
@@ -34,9 +35,10 @@ def log_error(source: Source, error: Exception) -> None:
 
 
 class _Ticking:
-    """A source whose pace is watched: whenever its next chunk is asked for, all alerts of those before have been delivered."""
+    """A source whose pace is watched: whenever its next chunk is asked for, all alerts of those before have been delivered. tick: is told
+    when it is asked for (True), and when it has come."""
 
-    def __init__(self, source: Source, tick: Callable[[], None]) -> None:
+    def __init__(self, source: Source, tick: Callable[[bool], None]) -> None:
         self._source = source
         self._tick = tick
 
@@ -49,9 +51,11 @@ class _Ticking:
     def chunks(self) -> Iterator[bytes | memoryview]:
         chunks = self._source.chunks()
         try:
+            self._tick(True)
             for chunk in chunks:
+                self._tick(False)
                 yield chunk
-                self._tick()
+                self._tick(True)
         finally:
             close = getattr(chunks, "close", self._source.close)
             close()
@@ -73,6 +77,7 @@ class _Lane:
         self.ahead = AHEAD if self.waits else AHEAD_OF_FILE
         self.alerts: deque[tuple[Alert, float]] = deque()      # with the time at which each was found
         self.clock = 0
+        self.idle = False           # it waits for its next event
         self.done = False
 
     def key(self) -> tuple[int, int]:
@@ -145,12 +150,12 @@ class Together:
         alert, found = first.alerts[0]
         left = found + WINDOW - time.monotonic()
         for other in self._lanes:
-            if other.alerts or other.done:
+            if other.alerts or other.done or (other.waits and other.clock >= alert.time):
                 continue
-            if not other.waits:
+            if not other.waits or not other.idle:           # a file, or one that is at work on what it has
                 if not (first.waits and len(first.alerts) >= first.ahead):    # what is live is not held up until it loses events
                     return None, None
-            elif other.clock < alert.time and left > 0:
+            elif left > 0:
                 return None, left
         return first, None
 
@@ -158,7 +163,7 @@ class Together:
 
     def _work(self, lane: _Lane) -> None:
         try:
-            for alert in self._run_one(lane.core, _Ticking(lane.source, lambda: self._tick(lane))):
+            for alert in self._run_one(lane.core, _Ticking(lane.source, lambda idle: self._tick(lane, idle))):
                 if not self._put(lane, alert):
                     break
         except Exception as e:
@@ -178,11 +183,12 @@ class Together:
             self._changed.notify_all()
             return not self._given_up
 
-    def _tick(self, lane: _Lane) -> None:
-        """The lane's alerts up to its last event have been delivered. Who holds an alert back for it may go on."""
-        clock = lane.core.last_time()
-        if clock > lane.clock:
-            lane.clock = clock
+    def _tick(self, lane: _Lane, idle: bool) -> None:
+        """The lane has been given a chunk; or, idle, its alerts up to its last event have been delivered, and who holds an alert back for
+        it may go on."""
+        lane.idle = idle
+        if idle:
+            lane.clock = max(lane.clock, lane.core.last_time())
             if any(other.alerts for other in self._lanes):
                 with self._changed:
                     self._changed.notify_all()

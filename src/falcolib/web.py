@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio.to_thread
 import h11
 import uvicorn
 from starlette.applications import Starlette
@@ -26,10 +28,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .rare import Rare
+
 #: Bytes of a request's head.
 HEAD = 64 * 1024
 #: Seconds for what is under way when the server stops.
 GRACE = 5
+_log = logging.getLogger("falcolib")
 #: Clients' mistakes are counted, not told one by one.
 _silent = logging.Logger("falcolib.web", logging.CRITICAL)
 
@@ -48,21 +53,39 @@ class Security:
     token: str | None = None
 
     def context(self) -> ssl.SSLContext | None:
-        """What TLS needs; None without a certificate. Raises OSError (ssl.SSLError, too) for files that can't be used."""
+        """What TLS needs; None without a certificate. Raises OSError (ssl.SSLError, too) with the file that can't be used."""
         if self.certificate is None:
             if self.key or self.client_ca:
                 raise ValueError("clients' certificates and a key need a certificate of the server's own")
             return None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        _see_that_it_holds(self.certificate, "certificate", b"CERTIFICATE-----")
+        key = self.key or self.certificate
+        _see_that_it_holds(key, "private key", b"PRIVATE KEY-----", b"BEGIN ENCRYPTED", b"Proc-Type: 4,ENCRYPTED")
         try:
             context.load_cert_chain(self.certificate, self.key)
-            if self.client_ca is not None:
+        except ssl.SSLError as e:
+            mismatch = e.reason == "KEY_VALUES_MISMATCH"
+            raise ssl.SSLError(e.errno, "the key isn't that of the certificate" if mismatch else e.strerror, key) from None
+        if self.client_ca is not None:
+            _see_that_it_holds(self.client_ca, "certificate", b"CERTIFICATE-----")
+            try:
                 context.load_verify_locations(self.client_ca)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except OSError as e:
-            e.filename = e.filename or self.certificate
-            raise
+            except ssl.SSLError as e:
+                raise ssl.SSLError(e.errno, e.strerror, self.client_ca) from None
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def _see_that_it_holds(path: str, what: str, mark: bytes, *refused: bytes) -> None:
+    """Raises OSError if a PEM file isn't there or lacks something: OpenSSL tells of neither the file nor what it lacks, and asks the
+    terminal for the password of an encrypted key."""
+    with open(path, "rb") as file:
+        text = file.read()
+    if mark not in text:
+        raise ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, f"there is no {what} in it, as PEM", path)
+    if any(other in text for other in refused):
+        raise ssl.SSLError(ssl.SSLErrorNumber.SSL_ERROR_SSL, f"its {what} is encrypted: store it without a password", path)
 
 
 @dataclass(frozen=True)
@@ -84,21 +107,31 @@ class BodyError(Exception):
         self.reason = reason
 
 
+def url_host(host: str) -> str:
+    """An address as URLs have it."""
+    return f"[{host}]" if ":" in host else host
+
+
 class WebServer:
     """Serves routes on a port, in a thread of its own.
 
-    host: an address, default all; port: 0 for any that is free. Raises OSError if the port can't be had, or a file of ``security`` not be
-    read. The socket is open at once, and served from start() on.
+    host: an address, default all; port: 0 for any that is free. threads: how many requests at once are worked on by endpoints that are
+    plain functions, and may wait for a disk or compute; 0: as many as there are processors. Others wait for their turn meanwhile; those of
+    coroutines don't. Raises OSError if the port can't be had, or a file of ``security`` not be read. The socket is open at once, and
+    served from start() on.
     """
 
-    def __init__(self, host: str = "", port: int = 8765, *, security: Security | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, host: str = "", port: int = 8765, *, security: Security | None = None, limits: Limits | None = None,
+                 threads: int = 0) -> None:
         self.security = security or Security()
         self.limits = limits or Limits()
+        self._threads = threads or os.cpu_count() or 1
         self.counts: Counter[str] = Counter()
         self._routes: list[BaseRoute] = []
         self._address = (host, port)
         self._context = self.security.context()
         self._socket: socket.socket | None = self._listen()
+        self._failures = Rare()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._waiting: dict[_Connection, None] = {}
@@ -115,9 +148,19 @@ class WebServer:
         return listening
 
     @property
+    def host(self) -> str:
+        """The address that is listened on; empty: all."""
+        return self._address[0]
+
+    @property
     def port(self) -> int:
         """The port that is listened on."""
         return self._address[1]
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop: answers that go on and on end then."""
+        return self._server is not None and self._server.should_exit
 
     def add(self, routes: Sequence[BaseRoute]) -> None:
         """Adds routes. Before start()."""
@@ -130,15 +173,27 @@ class WebServer:
         listening = self._socket or self._listen()
         self._socket = None
         app = Starlette(routes=self._routes, exception_handlers={404: self._not_found})
+        app.router.redirect_slashes = False     # a path is one that was added, or isn't there
         config = uvicorn.Config(
             app, http=self._connection, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,      # type: ignore[arg-type]
+            proxy_headers=False,            # who a client is, is not for it to say
             h11_max_incomplete_event_size=HEAD, timeout_keep_alive=int(self.limits.idle) + 1, timeout_graceful_shutdown=GRACE,
             backlog=1024)
         config.load()
         config.ssl = self._context
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="falcolib-web", daemon=True)
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(self._server, listening),), name="falcolib-web", daemon=True)
         self._thread.start()
+
+    async def _serve(self, server: uvicorn.Server, listening: socket.socket) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._failed)
+        anyio.to_thread.current_default_thread_limiter().total_tokens = self._threads       # where starlette runs plain functions
+        await server.serve([listening])
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What asyncio would log each time: there are no descriptors left for connections, for one."""
+        if count := self._failures():
+            _log.error("web server: %s: %s%s", context.get("message"), context.get("exception"), f" ({count} times)" if count > 1 else "")
 
     def stop(self) -> None:
         """Ends serving soon: what is under way has 5 seconds. May be called from any thread and from a signal handler."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -18,6 +19,7 @@ COMMANDS = {
     "run": ("run", "run_command"),
     "validate": ("rulefiles", "validate_command"),
     "describe": ("rulefiles", "describe_command"),
+    "rules": ("rulefiles", "rules_command"),
     "test": ("testing", "test_command"),
     "explain": ("explain", "explain_command"),
     "record": ("record", "record_command"),
@@ -28,6 +30,9 @@ COMMANDS = {
     "doctor": ("doctor", "doctor_command"),
     "k8s-config": ("k8s_config", "k8s_config_command"),
 }
+
+#: What writing to a file fails with; errors of other files have their name.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class _Lazy(click.Group):
@@ -41,11 +46,28 @@ class _Lazy(click.Group):
         command: click.Command = getattr(importlib.import_module(f".{module}", __name__), name)
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ..schema import nearest
+
+            near = nearest(args[0], COMMANDS)
+            ctx.fail(f"there is no command {args[0]!r}" + (f"; did you mean {near!r}?" if near else "; there is " + ", ".join(COMMANDS)))
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="falcolib")
 def cli() -> None:
-    """Falco's rules over system calls and Kubernetes audit events: replay captures, check rule files, list events and fields."""
+    """Falco's rules over system calls and Kubernetes audit events: watch this machine, replay captures and audit logs, check, test, explain
+    and measure rules.
+
+    falcolib COMMAND --help tells all about a command. Exit status: 0 all is well, 1 an error, 2 wrong usage.
+
+    \b
+    falcolib run                               this machine, with the rules that come with falcolib, until Ctrl-C
+    falcolib run -r rules.yaml --capture trace.scap
+    falcolib validate --lint rules.yaml
+    """
 
 
 def main() -> None:
@@ -68,7 +90,8 @@ def main() -> None:
     except BrokenPipeError:             # the reader of our output has gone: nobody is left to tell
         sys.exit(1)
     except OSError as e:
-        print(f"Error: {e.filename}: {e.strerror}" if e.filename is not None else f"Error: {e}", file=sys.stderr)
+        name = "standard output" if e.filename is None and e.errno in _UNWRITABLE else e.filename
+        print(f"Error: {e}" if name is None else f"Error: {name}: {e.strerror}", file=sys.stderr)
         sys.exit(1)
     except FalcolibError as e:
         print(f"Error: {e}", file=sys.stderr)

@@ -12,9 +12,12 @@ from types import FrameType
 
 import click
 
+from ..config import load
+from ..daemon.choices import ChoiceError
+from ..daemon.logs import logging_to
+from ..daemon.sources import audit_source, is_live
 from ..kubernetes import manifests
 from ..sources import Source
-from .sources import audit_source, is_live
 from .terminal import AlertWriter, log
 
 #: Problems that are told one by one; more are only counted.
@@ -55,16 +58,16 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 @click.option("--audit", "live", metavar="URL",
               help="Live events, until SIGINT or SIGTERM: http(s)://[HOST][:8765] takes requests of an API server's webhook, with the "
                    "token of $FALCOLIB_AUDIT_TOKEN; file:///PATH follows a log.")
-@click.option("--seconds", type=click.FloatRange(0, 1e9, min_open=True), help="End --audit after this time.")
+@click.option("--seconds", type=click.FloatRange(0, 1e9, min_open=True), metavar="SECONDS", help="End --audit after this time.")
 @click.option("--tls-cert", metavar="FILE", help="The webhook's certificate, PEM; the key may be in the same file.")
 @click.option("--tls-key", metavar="FILE", help="The certificate's key.")
 @click.option("--tls-client-ca", metavar="FILE", help="Who signs the certificates that the webhook's clients must have.")
 @click.option("--user", metavar="NAME", help="Whose calls are to be allowed.")
 @click.option("--serviceaccount", metavar="NAMESPACE:NAME", help="The same, for a service account.")
 @click.option("-n", "--namespace", default="", metavar="NAME", help="Only calls in this namespace.")
-@click.option("--expand-multi-namespace", type=_Boolean(), is_flag=False, flag_value="true", default=True, show_default="true",
+@click.option("--expand-multi-namespace", type=_Boolean(), is_flag=False, flag_value="true", default="true", show_default=True,
               help="A call made in several namespaces is allowed in all.")
-@click.option("--expand-multi-name", type=_Boolean(), is_flag=False, flag_value="true", default=True, show_default="true",
+@click.option("--expand-multi-name", type=_Boolean(), is_flag=False, flag_value="true", default="true", show_default=True,
               help="A call made on several names is allowed on all.")
 @click.option("--generate-name", default=manifests.NAME, show_default=True, metavar="NAME", help="The name of the objects.")
 @click.option("--generate-annotations", callback=_pairs, multiple=True, metavar="KEY=VALUE,…",
@@ -97,7 +100,11 @@ def audit2rbac_command(
         raise click.UsageError(f"--audit {live}: an address or file:///PATH; a log that is complete is for --filename")
     if seconds is not None and live is None:
         raise click.UsageError("--seconds is how long --audit goes on")
-    source = None if live is None else audit_source(live, tls_cert, tls_key, tls_client_ca)
+    click.get_current_context().with_resource(logging_to(load(None)))
+    try:
+        source = None if live is None else audit_source(live, tls_cert, tls_key, tls_client_ca)
+    except ChoiceError as e:
+        raise click.UsageError(str(e)) from None
     progress = _Progress(source, seconds)
     try:
         result = manifests.audit2rbac(

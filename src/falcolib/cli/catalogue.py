@@ -148,6 +148,13 @@ def generic_calls() -> list[str]:
     return sorted(s.name for s in schema.SYSCALLS.values() if s.event in generic and (s.x86_64, s.aarch64) != (None, None))
 
 
+def ignored_calls() -> list[str]:
+    """The events of calls with high volume, by name: Falco's sinsp_ignored set."""
+    from ..sources.wanted import ignored_calls
+
+    return sorted({schema.EVENTS[schema.SYSCALLS[id_].event].name for id_ in ignored_calls()})
+
+
 def _event_as_json(event: EventInfo) -> dict[str, object]:
     return {
         "id": event.id, "code": event.code, "name": event.name, "category": event.category_name, "classes": sorted(event.classes),

@@ -16,9 +16,9 @@ from ..event import Event
 from ..explain import Explanation
 from ..explain.text import PLAIN
 from ..rules import RuleSet
-from ..sources import Capture, Source
+from ..rules.bundled import bundled_rules
+from ..sources import CaptureReader, Source
 from ..sources.audit import AuditFile
-from .run import default_rules
 
 
 class _Wanted(NamedTuple):
@@ -39,10 +39,10 @@ class _Wanted(NamedTuple):
               help="Instead of a capture's, an event of these fields: '{\"evt.type\": \"openat\", …}'.")
 @click.option("--rule", "rule", metavar="NAME", help="The rule to explain. Default: all.")
 @click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
-              help="A rule file, or a folder of them; may be repeated. Default: our own rules.")
+              help="A rule file, or a folder of them; may be repeated. Default: the rules that come with falcolib, for what is read.")
 @click.option("--matching", type=click.Choice(["first", "all"]), default="first", show_default=True,
               help="Whether an event is taken by the first rule that matches it, as by falcolib run.")
-@click.option("--priority", metavar="NAME", help="The least urgent priority that rules must have, as for falcolib run.")
+@click.option("--priority", metavar="NAME", help="The least urgent priority that rules must have, as for falcolib run. Default: all.")
 @click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
 def explain_command(
     capture: str | None, audit: str | None, num: int | None, alert: str | None, fields: str | None, rule: str | None,
@@ -51,7 +51,7 @@ def explain_command(
     """Tell why a rule matches an event, or which test stopped it: every test with the value it saw, its outcome, and its place.
 
     A value that is absent makes every test of it false, whatever the operator. Tests are shown in the order in which they are written,
-    until one settles the outcome.
+    until one settles the outcome. Exit status 0 whether the rule matches or not, 1 if there is no such event or rule.
 
     \b
     falcolib explain --capture trace.scap --event 4711
@@ -62,11 +62,11 @@ def explain_command(
     if sum(given is not None for given in (fields, capture, audit)) != 1:
         raise click.UsageError("--capture or --audit with --event or --alert, or --fields: one of them tells the event")
     if fields is None and (num is None) == (alert is None):
-        raise click.UsageError("--event N or --alert ALERT: one of them tells which event of them")
+        raise click.UsageError("--event N or --alert ALERT: one of them tells which event")
     if fields is not None and (num or alert):
         raise click.UsageError("--fields is an event of its own: no --event, no --alert")
     try:
-        ruleset = RuleSet.load(*(rules or (default_rules(),))).select(priority=priority)
+        ruleset = RuleSet.load(*(rules or (bundled_rules("k8s_audit" if audit else "syscall"),))).select(priority=priority)
     except ValueError as e:
         raise click.UsageError(f"--priority: {e}; one of " + ", ".join(str(p).lower() for p in Priority)) from None
     engine = Engine(ruleset, matching=matching)
@@ -75,7 +75,7 @@ def explain_command(
             found = engine.explain(_given(fields), rule)
         else:
             wanted = _Wanted(num, None, rule) if alert is None else _read_alert(alert, rule)
-            source: Source = Capture(capture) if capture is not None else AuditFile(audit or "-")
+            source: Source = CaptureReader(capture) if capture is not None else AuditFile(audit or "-")
             found = _explain_event(engine, source, capture or audit or "-", wanted)
     except (KeyError, ValueError, TypeError) as e:
         raise click.ClickException(str(e.args[0])) from None
@@ -84,7 +84,7 @@ def explain_command(
         return
     text = str(found)
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode((sys.stdout and sys.stdout.encoding) or "ascii")
     except UnicodeEncodeError:
         text = text.translate(PLAIN)
     click.echo(text)

@@ -30,12 +30,13 @@ def _text(path: str | None) -> str | None:
 @click.option("--client-certificate", type=_FILE, help="The certificate (PEM) that it shows …")
 @click.option("--client-key", type=_FILE, help="… and its key.")
 @click.option("--batch-max-wait", default="1s", show_default=True, metavar="DURATION", help="How long it keeps events for a batch.")
-@click.option("--batch-max-size", default=400, show_default=True, type=click.IntRange(1, 10_000), help="Events of a batch.")
-@click.option("--throttle-qps", type=click.FloatRange(0, 100_000, min_open=True), help="Batches a second, where its 10 are too few.")
+@click.option("--batch-max-size", default=400, show_default=True, type=click.IntRange(1, 10_000), metavar="N", help="Events of a batch.")
+@click.option("--throttle-qps", type=click.FloatRange(0, 100_000, min_open=True), metavar="N",
+              help="Batches a second, where its 10 are too few.")
 @click.option("--log", "log_path", metavar="PATH", help="Have it write a log file too, for `falcolib audit2rbac`.")
 @click.option("--audit-version", type=click.Choice(VERSIONS), default="v1", show_default=True,
               help="Of the events; API servers before 1.12 have no v1.")
-@click.option("--folder", default=apiserver.FOLDER, show_default=True, help="Where the API server finds the files.")
+@click.option("--folder", default=apiserver.FOLDER, show_default=True, metavar="DIR", help="Where the API server finds the files.")
 @click.option("-d", "--directory", type=click.Path(file_okay=False), help="Write the files here; without it, all is printed.")
 @click.option("--only", type=click.Choice(_PARTS), help="Print only this.")
 def k8s_config_command(address: str, ca: str | None, token_file: str | None, client_certificate: str | None, client_key: str | None,

@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 import click
 
+from ..config import ConfigError, load
+from ..daemon.daemon import live_source
+from ..daemon.signals import stop_on_signals
 from ..engine import Engine
 from ..errors import FalcolibError
 from ..recording import CaptureWriter, Recorded, compile_filter
 from ..rules import RuleSet
-from ..settings import read_settings
-from ..sources import Capture
-from .run import live_source, stop_on_signals
+from ..sources import CaptureReader
 from .terminal import AlertWriter, log
 
 _BYTES = {"": 1.0, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -61,7 +62,8 @@ def record_command(
     """Write the system calls of this machine, or the events of a capture, to OUT.scap (- for standard output).
 
     Each file begins with the processes, descriptors, users and interfaces as they were at its first event. SIGINT and SIGTERM end the
-    recording cleanly: what was written can be read. A damaged capture is written up to the damage, and the exit status is 1.
+    recording cleanly: what was written can be read. A damaged capture is written up to the damage, and the exit status is 1; of one
+    without a usable event, or of none at all, no file is left.
 
     \b
     falcolib record now.scap.gz --time 10m
@@ -76,13 +78,13 @@ def record_command(
     if out == "-" and sys.stdout is not None and sys.stdout.isatty():
         raise click.UsageError("a capture isn't written to a terminal: name a file, or pipe it")
     try:
-        settings = read_settings(options)
-    except ValueError as e:
+        settings = load(None, options)
+    except ConfigError as e:
         raise click.UsageError(str(e)) from None
     started = time.monotonic()
+    program = None if condition is None else compile_filter(condition, RuleSet.load(*rules) if rules else None)
     with stop_on_signals() as stopper:
-        program = None if condition is None else compile_filter(condition, RuleSet.load(*rules) if rules else None)
-        source = live_source(settings) if capture is None else Capture(capture)
+        source = live_source(settings, lambda: log("Watching this machine; Ctrl-C ends it")) if capture is None else CaptureReader(capture)
         writer = CaptureWriter(out, overwrite=overwrite, compress=compress or None, max_events=events or 0, max_bytes=size,
                                max_time=ns, files=files or 0)
         engine = Engine(program)
@@ -100,7 +102,7 @@ def record_command(
                 raise
             except (FalcolibError, OSError) as e:
                 failure = e
-        if not isinstance(failure, OSError):
+        if writer.recorded.bytes and not isinstance(failure, OSError):
             _report(writer.recorded, out, time.monotonic() - started, engine.stats().lost)
     if failure:
         raise failure

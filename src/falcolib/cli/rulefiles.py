@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``falcolib validate`` and ``falcolib describe``: what is in rule files."""
+"""``falcolib validate``, ``falcolib describe`` and ``falcolib rules``: what is in rule files, and where ours are."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import click
 from ..alert import Priority
 from ..compiler import compile_rules
 from ..rules import RuleSet
-from ..rules.report import excerpt, load_results
+from ..rules.bundled import BUNDLED, bundled_rules
+from ..rules.report import Result, excerpt, load_results
 from ..rules.ruleset import check_files
 from ..schema import nearest
-from .run import default_rules
 
 if TYPE_CHECKING:
     from ..lint import Finding
@@ -33,7 +33,7 @@ def validate_command(files: tuple[str, ...], as_json: bool, linting: bool, notes
                      schema: bool) -> None:
     """Check rule files, loaded one after the other in the order given, so that one can use and override what is in those before.
 
-    Errors and warnings are printed with their place and with the nearest valid name. Exit status 1 if there is an error.
+    Errors and warnings are printed with their place and with the nearest valid name. Exit status 1 if there is an error, 2 for wrong usage.
 
     docs/lints has a page for each lint. A comment "# falcolib: ignore[LINT]" takes out what is found on its line, the line below, or, at
     the "- rule:", in the rule.
@@ -60,12 +60,7 @@ def validate_command(files: tuple[str, ...], as_json: bool, linting: bool, notes
             row["lints"] = [f.as_dict() for f in findings if notes or f.severity == "warning"]
         click.echo(json.dumps(row, sort_keys=True))
     else:
-        if not results:
-            click.echo("Warning: no rule files found", err=True)
-        for result in results:
-            click.echo(f"{result.name}: {'Invalid' if result.errors else 'Ok, with warnings' if result.warnings else 'Ok'}")
-            for found in (*result.errors, *result.warnings):
-                click.echo(textwrap.indent(f"{found.code}: {found}", "  "))
+        print_results(results)
         if ruleset is not None:
             _print_findings(findings, ruleset, notes)
         elif linting or notes:
@@ -73,6 +68,16 @@ def validate_command(files: tuple[str, ...], as_json: bool, linting: bool, notes
     warned = any(r.warnings for r in results) or any(f.severity == "warning" for f in findings)
     if ruleset is None or (strict and warned):
         raise click.exceptions.Exit(1)
+
+
+def print_results(results: list[Result]) -> None:
+    """What came of rule files, for people."""
+    if not results:
+        click.echo("Warning: no rule files found", err=True)
+    for result in results:
+        click.echo(f"{result.name}: {'Invalid' if result.errors else 'Ok, with warnings' if result.warnings else 'Ok'}")
+        for found in (*result.errors, *result.warnings):
+            click.echo(textwrap.indent(f"{found.code}: {found}", "  "))
 
 
 def _print_findings(findings: list[Finding], rules: RuleSet, notes: bool) -> None:
@@ -99,17 +104,39 @@ def _print_findings(findings: list[Finding], rules: RuleSet, notes: bool) -> Non
 
 @click.command("describe", short_help="Tell what is in rule files, and what it compiles to.")
 @click.option("-r", "rules", multiple=True, metavar="FILE|DIR",
-              help="A rule file, or a folder of them; may be repeated. Default: our own rules.")
+              help="A rule file, or a folder of them; may be repeated. Default: the rules that come with falcolib, for system calls.")
 @click.option("-l", "--rule", "name", metavar="RULE", help="Only this rule, with its compiled condition, events and fields.")
 @click.option("--json", "as_json", is_flag=True, help="Rules, macros and lists with their details, as Falco's -L has them.")
 @click.option("--program", is_flag=True,
               help="Print the compiled program instead: the tests of each event type in the order in which they run.")
 def describe_command(rules: tuple[str, ...], name: str | None, as_json: bool, program: bool) -> None:
     """List the rules of rule files, tell all about one, or print the program they compile to."""
-    ruleset = RuleSet.load(*(rules or (default_rules(),)))
+    ruleset = RuleSet.load(*(rules or (bundled_rules(),)))
     if program:
         click.echo(compile_rules([r for r in ruleset.rules if name in (None, r.name)]).disassemble())
-    elif as_json or name is not None:
+    else:
+        print_rules(ruleset, name, as_json)
+
+
+@click.command("rules", short_help="Tell where the rule files are that come with falcolib.")
+@click.argument("source", required=False, type=click.Choice(tuple(BUNDLED)))
+def rules_command(source: str | None) -> None:
+    """Print the paths of the rule files that come with falcolib, and the sources of events that they are for; of one source, the path
+    alone: for -r, before files of your own, for falco.yaml's rules_files, or to copy.
+
+    \b
+    falcolib run -r "$(falcolib rules syscall)" -r local.yaml
+    """
+    if source is not None:
+        click.echo(bundled_rules(source))
+    else:
+        for name in BUNDLED:
+            click.echo(f"{name:12} {bundled_rules(name)}")
+
+
+def print_rules(ruleset: RuleSet, name: str | None, as_json: bool) -> None:
+    """All rules, for people or as JSON, or all about one."""
+    if as_json or name is not None:
         from ..rules.describe import describe
 
         try:
@@ -128,7 +155,7 @@ def _rule_text(rule: dict[str, Any]) -> str:
     """All about a rule, for people."""
     info, details = rule["info"], rule["details"]
     at = info["position"]
-    events = details["events"]
+    events = [name for name in details["events"] if name != "asyncevent"]       # they are always there: in JSON, for Falco's sake
     rows = {
         "where": f"{at['name']}:{at['line'] + 1}:{at['column'] + 1}",
         "priority": info["priority"] + ("" if info["enabled"] else ", disabled"),

@@ -15,9 +15,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def selection_options(function: F) -> F:
     """Adds the options; selected() tells what they say."""
     for names, text in (
-        (("-D", "--disable-rule"), "Don't run rules whose name has this in it; * stands for any text."),
-        (("-T", "--disable-tag"), "Don't run rules with this tag."),
-        (("-t", "--tag"), "Run only rules with this tag, also those that are disabled. May be repeated, as the two before."),
+        (("-D", "--disable-rule"), "Don't run rules whose name has this in it; * stands for any text. May be repeated."),
+        (("-T", "--disable-tag"), "Don't run rules with this tag. May be repeated."),
+        (("-t", "--tag"), "Run only rules with this tag, also those that are disabled. May be repeated; not with -T or -D."),
     ):
         option = click.option(*names, metavar="NAME" if "-D" in names else "TAG", multiple=True, expose_value=False, help=text,
                               callback=lambda ctx, param, values: ctx.meta.setdefault(_KEY, {}).update({param.opts[0]: values}))

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from ..beside import beside
 from ..sources import Source
 
 #: Seconds after which a replay counts as long, and between two states of its progress bar.
@@ -44,6 +45,16 @@ class AlertWriter:
         else:
             self._write(data)
 
+    def __enter__(self) -> None:
+        """Is held by whoever else writes to stdout: no progress bar is on the line meanwhile."""
+        if self._shares_terminal:
+            self._lock.acquire()
+            self._erase()
+
+    def __exit__(self, *error: object) -> None:
+        if self._shares_terminal:
+            self._lock.release()
+
     def _write(self, data: bytes) -> None:
         try:
             self._out.write(data)
@@ -65,14 +76,8 @@ class AlertWriter:
         if not sys.stderr.isatty():
             yield
             return
-        done = threading.Event()
-        thread = threading.Thread(target=self._show, args=(source, done, doing), name="falcolib-progress", daemon=True)
-        thread.start()
-        try:
+        with beside("progress", lambda done: self._show(source, done, doing)):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     def _show(self, source: Source, done: threading.Event, doing: str) -> None:
         if done.wait(LONG):

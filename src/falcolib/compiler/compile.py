@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .. import schema
-from ..rules.ast import CheckedRule
+from ..rules.ast import CheckedRule, FieldSlot
 from ..schema import EventInfo
 from .emit import Emitter
 from .fold import Folder, Known
+from .outcomes import Outcomes
 from .plan import Estimates, Step, gate_tree, in_order
 from .program import Program
-from .share import FALSE, Graph, NodeId
+from .share import FALSE, Graph, Leaf, NodeId
 from .tables import Instruction, Tables
+
+_HOST_NAMES = frozenset(("fd.cip.name", "fd.sip.name", "fd.lip.name", "fd.rip.name"))
 
 
 def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Program:
@@ -30,6 +33,7 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
     kinds: list[tuple[int, EventInfo | None]] = [(event.id, event) for event in schema.EVENTS if schema.seen_by_rules(event)]
     kinds += [(document.type, None) for document in schema.DOCUMENTS.values()]
     types = [0] * (len(schema.EVENTS) + len(schema.DOCUMENTS))
+    outcomes, possible = Outcomes(graph), bytearray(len(schema.EVENTS))
     for type_, event in kinds:
         waiting = [(number, conditions[number]) for number, rule in enumerate(rules) if rule.enabled and type_ in rule.events]
         if not waiting:
@@ -41,6 +45,8 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
         waiting = [(number, node) for number, node in waiting if node != FALSE]
         if not waiting:
             continue
+        if event is not None:
+            possible[type_] = outcomes.of(event, (node for _, node in waiting))
         key = tuple(waiting)
         if key not in sections:
             steps: list[Step] = gate_tree(graph, estimates, waiting) if estimates else in_order(graph, waiting)
@@ -50,7 +56,15 @@ def compile_rules(rules: Iterable[CheckedRule], *, optimise: bool = True) -> Pro
     outputs = tuple(_captured(rule, tables) if rule.enabled else () for rule in rules)
     code = [_remembering_behind(len(emitter.gates), instruction) for instruction in emitter.code]
     program = tables.program(code, emitter.gates, emitter.memos, ranges, types, outputs)
-    return Program(program, tuple(rule.head for rule in rules), tuple(tables.slots), outputs, tuple(tables.patterns))
+    return Program(program, tuple(rule.head for rule in rules), tuple(tables.slots), outputs, tuple(tables.patterns), bytes(possible),
+                   tuple(dict.fromkeys(_hosts(graph))))
+
+
+def _hosts(graph: Graph) -> Iterator[str]:
+    """The names that tests compare with names of addresses: their addresses must be found out."""
+    for node in graph.nodes:
+        if isinstance(node, Leaf) and isinstance(node.check.slot, FieldSlot) and node.check.slot.info.name in _HOST_NAMES:
+            yield from map(str, node.check.values)
 
 
 def _captured(rule: CheckedRule, tables: Tables) -> tuple[int, ...]:

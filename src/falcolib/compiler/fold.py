@@ -8,16 +8,14 @@ from functools import cached_property
 
 from ..evaluate import holds
 from ..rules.ast import Check, FieldSlot
-from ..schema import EventInfo
+from ..schema import EventInfo, opens_with
 from .share import FALSE, TRUE, Both, Graph, Leaf, NodeId
 
 #: Types whose events carry their name: it is a run-time test.
 _NAMED_BY_EVENT = ("GENERIC_E", "GENERIC_X", "ASYNCEVENT_E", "ASYNCEVENT_X")
 
-#: The events for which evt.is_open_* can be true (spec: engine.md E4); for all others they are false, never absent.
-_OPEN = frozenset(("open", "openat", "openat2", "open_by_handle_at"))
-_IS_OPEN = {"evt.is_open_read": _OPEN, "evt.is_open_write": _OPEN, "evt.is_open_create": _OPEN,
-            "evt.is_open_exec": frozenset(("open", "openat", "openat2", "creat"))}
+#: The parameter of open(2) without which evt.is_open_* are false, never absent (spec: engine.md E4).
+_IS_OPEN = {"evt.is_open_read": "flags", "evt.is_open_write": "flags", "evt.is_open_create": "flags", "evt.is_open_exec": "mode"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Known:
         if event is None:
             return cls(None, False, "", frozenset())
         return cls(None if event.code in _NAMED_BY_EVENT else event.name, "SYSCALL" in event.classes, "<" if event.is_exit else ">",
-                   frozenset(field for field, names in _IS_OPEN.items() if event.name in names))
+                   frozenset(field for field, param in _IS_OPEN.items() if event.id in opens_with(param)))
 
     @cached_property
     def values(self) -> dict[str, object]:

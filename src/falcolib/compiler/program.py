@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .._native import error_text, ffi, lib, raise_error
+from .._native import error_text, ffi, lib, owned, raise_error
 from ..errors import ProgramError
 from ..regex import compile_pattern
 from ..rules.ast import RuleHead, Slot
 from .tables import counts
+
+#: Outcomes of a call: it failed | it failed to open a plain path for reading | it succeeded. A path is plain that is absolute and in which
+#: nothing is to be resolved; for reading: without any flag to write, create or truncate.
+FAILED, FAILED_LOOK, SUCCEEDED = 1, 2, 4
+ANY = FAILED | FAILED_LOOK | SUCCEEDED
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,6 +26,8 @@ class Program:
 
     code: the bytes that the machine runs (docs/vm.md). rules: in order of definition, which numbers them. slots: what the registers hold,
     by number. outputs: by rule, the numbers of the slots that an alert captures. patterns: the regular expressions, by number.
+    outcomes: by event type, with which outcomes of a call rules can match (outcomes.py); empty: with any. hosts: the names that rules
+    compare with those of addresses (``fd.sip.name``, …).
 
     The code may come from anyone: it is verified. A pickle may not, of this or of anything else: reading one can run what its writer
     wants. Keep a cache of programs where nobody else can write.
@@ -31,6 +38,8 @@ class Program:
     slots: tuple[Slot, ...]
     outputs: tuple[tuple[int, ...], ...]
     patterns: tuple[str, ...]
+    outcomes: bytes = b""
+    hosts: tuple[str, ...] = ()
 
     @cached_property
     def hash(self) -> str:
@@ -47,7 +56,7 @@ class Program:
         handle = lib.fl_program_load(self.code, len(self.code), error)
         if handle == ffi.NULL:
             raise_error(error.code, error)
-        handle = ffi.gc(handle, lib.fl_program_free)
+        owned(handle, lib.fl_program_free)
         told = tuple(map(len, (self.slots, self.patterns, self.rules, self.outputs)))
         slots, patterns, rules = counts(self.code)
         if told != (slots, patterns, rules, rules):

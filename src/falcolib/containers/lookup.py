@@ -65,6 +65,7 @@ class Lookup:
         """The chunks of a source, unchanged; between them, the core's questions are taken and answers told."""
         core.ask_containers()
         self._start()
+        self.ask(core.wanted_containers())      # those that run already
         try:
             for chunk in chunks:
                 self._tell(core)

@@ -36,7 +36,7 @@ class StaticContainer:
     def told(self) -> bytes:
         """In the JSON of container events."""
         repository, tag, digest = parse(self.image)
-        told = {"type": 10, "id": self.id[:12], "full_id": self.id, "name": self.name, "image": self.image, "imagerepo": repository,
+        told = {"type": 10, "id": self.id, "full_id": self.id, "name": self.name, "image": self.image, "imagerepo": repository,
                 "imagetag": tag, "imagedigest": digest}  # fmt: skip
         return json.dumps({"container": told}).encode()
 

@@ -39,10 +39,12 @@ class RuleExplanation:
 
     @property
     def name(self) -> str:
+        """The rule's name."""
         return self.rule.name
 
     @property
     def alerts(self) -> bool | None:
+        """Whether an alert comes of it; None where that isn't known."""
         return False if self.reason else self.matches
 
     def __str__(self) -> str:

@@ -144,11 +144,23 @@ def deciding(root: Node) -> Node:
     """The part that settled the outcome: a test, or the group of which no part alone did, because all had to agree."""
     node = root
     while node.children:
-        if node.kind == "not":
-            node = node.children[0]
-            continue
-        decisive = [child for child in node.children if _decides(node, child)]
-        if not decisive and len(node.children) > 1:
+        parts = _settling(node)
+        if len(parts) > 1:
             return node
-        node = (decisive or node.children)[0]
+        node = parts[0]
     return node
+
+
+def deciding_tests(root: Node) -> Iterator[Node]:
+    """The tests that settled the outcome, in the order written: of a group of which no part alone did those of all parts."""
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        if node.kind == "test":
+            yield node
+        todo += reversed(_settling(node))
+
+
+def _settling(group: Node) -> list[Node]:
+    """The part of a group that settled its outcome; all parts, where they had to agree."""
+    return next(([child] for child in group.children if _decides(group, child)), group.children)

@@ -97,8 +97,35 @@ def _each_bad_byte(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("falcolib.each_bad_byte", _each_bad_byte)
+#: Brackets and strings of JSON, and the quote of a string that doesn't end on its line.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\]]')
+#: Brackets around what is read, at most: lists of events have 19, and what roles depend on 2 more.
+DEEP = 100
 #: Escapes of JSON strings; a half of a surrogate pair is the group.
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.S)
+
+
+def _as_go_reads(value: bytes) -> bytes:
+    """JSON whose invalid UTF-8 and halves of surrogate pairs are replaced."""
+    value = value.decode("utf-8", "falcolib.each_bad_byte").encode()
+    return _ESCAPE.sub(lambda m: m.group() if m.group(1) is None else rb"\ufffd", value)
+
+
+def _shallow(value: bytes) -> bytes:
+    """JSON in which what has more than DEEP brackets around it is null. Roles depend on none of that, and few decoders read it."""
+    parts: list[bytes] = []
+    depth = start = 0
+    for match in _TOKEN.finditer(value):
+        bracket = match.group()
+        if bracket in (b"{", b"["):
+            depth += 1
+            if depth == DEEP + 1:
+                parts += [value[start:match.start()], b"null"]
+        elif bracket in (b"}", b"]"):
+            if depth == DEEP + 1:
+                start = match.end()
+            depth -= 1
+    return b"".join([*parts, value[start:]]) if depth == 0 else value
 
 
 def events(value: bytes | memoryview, defaults: Event | None = None, nesting: int = 0) -> Iterator[Event | BadEvent]:
@@ -117,21 +144,19 @@ def events(value: bytes | memoryview, defaults: Event | None = None, nesting: in
         else:
             event = _event.decode(value)
             items = event.items or []
-    except UnicodeDecodeError:
-        yield from events(bytes(value).decode("utf-8", "falcolib.each_bad_byte").encode(), defaults, nesting)
-        return
     except RecursionError:
-        yield BadEvent("nested too deeply")
-        return
-    except msgspec.ValidationError as e:
-        yield BadEvent(f"not an audit event: {e}")
-        return
-    except msgspec.DecodeError as e:
-        paired = _ESCAPE.sub(lambda m: m.group() if m.group(1) is None else rb"\ufffd", bytes(value))
-        if paired != value:
-            yield from events(paired, defaults, nesting)
+        shallow = _shallow(bytes(value))
+        if shallow != value:
+            yield from events(shallow, defaults, nesting)
         else:
-            yield BadEvent(f"not JSON: {e}")
+            yield BadEvent("nested too deeply")
+        return
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:      # msgspec before 0.23 raises the second for invalid UTF-8
+        mended = _as_go_reads(bytes(value))
+        if mended != value:
+            yield from events(mended, defaults, nesting)
+        else:
+            yield BadEvent(f"not an audit event: {e}" if isinstance(e, msgspec.ValidationError) else f"not JSON: {e}")
         return
     if event is not None:
         if defaults is not None:
@@ -206,8 +231,6 @@ def _split(chunk: bytes) -> list[bytes]:
 
 
 _TOO_LONG = f"longer than {MAX_VALUE >> 20} MiB"
-#: Brackets and strings of JSON, and the quote of a string that doesn't end on its line.
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|["{}\[\]]')
 
 
 def _json_values(lines: Iterator[tuple[int, bytes | None]]) -> Iterator[tuple[int, Event | BadEvent]]:

@@ -3,8 +3,8 @@
 
     engine.run(event for message in messages for event in unwrap_eks(message))
 
-Each function takes a message as JSON text or as what that decodes to, and gives the audit events in it as dicts; ``ka.cluster.name`` is the
-cluster's name, where the wrapper tells it. What holds no audit event gives none.
+Each function takes a message, or a list of them, as JSON text or as what that decodes to, and gives the audit events in it as dicts;
+``ka.cluster.name`` is the cluster's name, where the wrapper tells it. What holds no audit event gives none, and costs no other.
 """
 
 from __future__ import annotations
@@ -17,27 +17,35 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-Message: TypeAlias = "bytes | str | Mapping[str, Any]"
+Message: TypeAlias = "bytes | str | Mapping[str, Any] | list[Any]"
 Event: TypeAlias = "dict[str, Any]"
 
 #: Bytes that a compressed message may become.
 LIMIT = 64 << 20
 
 
-def _decoded(message: object) -> dict[str, Any]:
-    if isinstance(message, Mapping):
-        return dict(message)
-    if not isinstance(message, bytes | bytearray | memoryview | str):
+def _messages(message: object) -> Iterator[dict[str, Any]]:
+    """Those that a message is, or a list of them."""
+    if isinstance(message, bytes | bytearray | memoryview | str):
+        message = _decoded(message)
+    elif not isinstance(message, Mapping | list):
         raise TypeError(f"a message is JSON text or a dict, not {type(message).__name__}")
-    value = msgspec.json.decode(message)
-    return value if isinstance(value, dict) else {}
+    return _parts(message if isinstance(message, list) else [message])
+
+
+def _decoded(text: bytes | bytearray | memoryview | str) -> Any:
+    """Raises msgspec.DecodeError."""
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("JSON is nested too deeply") from None
 
 
 def _parts(value: object) -> Iterator[dict[str, Any]]:
-    """The dicts in a list."""
+    """The mappings in a list."""
     for part in value if isinstance(value, list) else ():
-        if isinstance(part, dict):
-            yield part
+        if isinstance(part, Mapping):
+            yield dict(part)
 
 
 def _named(event: Event, cluster: object) -> Event:
@@ -53,8 +61,8 @@ def _from_text(text: object, cluster: object) -> Iterator[Event]:
     if not isinstance(text, str) or not text.lstrip().startswith("{"):
         return
     try:
-        event = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
+        event = _decoded(text)
+    except msgspec.DecodeError:
         return
     if isinstance(event, dict) and "auditID" in event:
         yield _named(event, cluster)
@@ -68,15 +76,14 @@ def unwrap_eks(message: Message) -> Iterator[Event]:
 
     Raises msgspec.DecodeError for what is no JSON, ValueError for compressed data that is corrupt or becomes larger than 64 MiB.
     """
-    data = _decoded(message)
-    packed = data.get("awslogs")
-    if isinstance(packed, dict):
-        data = _decoded(_unpacked(str(packed.get("data", ""))))
-    group = re.fullmatch(r"/aws/eks/([^/]+)/cluster", str(data.get("logGroup", "")))
-    for entry in _parts(data.get("logEvents") or data.get("events") or [data]):
-        stream = str(entry.get("logStreamName") or data.get("logStream") or "kube-apiserver-audit")
-        if stream.startswith("kube-apiserver-audit"):
-            yield from _from_text(entry.get("message"), group and group[1])
+    for data in _messages(message):
+        packed = data.get("awslogs")
+        for batch in _messages(_unpacked(str(packed.get("data", "")))) if isinstance(packed, dict) else [data]:
+            group = re.fullmatch(r"/aws/eks/([^/]+)/cluster", str(batch.get("logGroup", "")))
+            for entry in _parts(batch.get("logEvents") or batch.get("events") or [batch]):
+                stream = str(entry.get("logStreamName") or batch.get("logStream") or "kube-apiserver-audit")
+                if stream.startswith("kube-apiserver-audit"):
+                    yield from _from_text(entry.get("message"), group and group[1])
 
 
 def _unpacked(text: str) -> bytes:
@@ -95,15 +102,19 @@ def unwrap_aks(message: Message) -> Iterator[Event]:
 
     Raises msgspec.DecodeError for what is no JSON.
     """
-    data = _decoded(message)
-    for record in _parts(data.get("records") or [data]):
-        if str(record.get("category", "")).lower() not in ("kube-audit", "kube-audit-admin"):
-            continue
-        properties = record.get("properties")
-        properties = _decoded(properties) if isinstance(properties, str) else properties
-        cluster = str(record.get("resourceId", "")).rstrip("/").rpartition("/")[2].lower()
-        if isinstance(properties, dict):
-            yield from _from_text(properties.get("log"), cluster)
+    for data in _messages(message):
+        for record in _parts(data.get("records") or [data]):
+            if str(record.get("category", "")).lower() not in ("kube-audit", "kube-audit-admin"):
+                continue
+            properties = record.get("properties")
+            if isinstance(properties, str):
+                try:
+                    properties = _decoded(properties)
+                except msgspec.DecodeError:
+                    continue
+            cluster = str(record.get("resourceId", "")).rstrip("/").rpartition("/")[2].lower()
+            if isinstance(properties, dict):
+                yield from _from_text(properties.get("log"), cluster)
 
 
 #: HTTP status codes of the codes of google.rpc.Code.
@@ -117,9 +128,15 @@ def unwrap_gke(message: Message) -> Iterator[Event]:
 
     Raises msgspec.DecodeError for what is no JSON, ValueError for a Pub/Sub message whose data isn't in base 64.
     """
-    data = _decoded(message)
-    if isinstance(data.get("message"), dict) and "data" in data["message"]:     # as Pub/Sub pushes it
-        data = _decoded(base64.b64decode(str(data["message"]["data"]), validate=True))
+    for data in _messages(message):
+        if isinstance(data.get("message"), dict) and "data" in data["message"]:     # as Pub/Sub pushes it
+            for entry in _messages(base64.b64decode(str(data["message"]["data"]), validate=True)):
+                yield from _of_entry(entry)
+        else:
+            yield from _of_entry(data)
+
+
+def _of_entry(data: dict[str, Any]) -> Iterator[Event]:
     payload = data.get("protoPayload")
     if not isinstance(payload, dict) or payload.get("serviceName") != "k8s.io":
         return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..errors import FalcolibError
-from ..sources import Capture
+from ..sources import CaptureReader
 
 #: Seconds that a server may be silent.
 TIMEOUT = 30
@@ -22,7 +22,7 @@ def open_stream(source: str | os.PathLike[str] | BinaryIO, insecure: bool = Fals
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         yield from _fetch(source, insecure)
     else:
-        yield from Capture(source).chunks()
+        yield from CaptureReader(source).chunks()
 
 
 def _fetch(url: str, insecure: bool) -> Iterator[bytes]:
@@ -40,7 +40,7 @@ def _fetch(url: str, insecure: bool) -> Iterator[bytes]:
         with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:
             if answer.status != 200:
                 raise FalcolibError(f"{url}: the server answered {answer.status}")
-            yield from Capture(answer).chunks()
+            yield from CaptureReader(answer).chunks()
     except urllib.error.HTTPError as e:
         raise FalcolibError(f"{url}: the server answered {e.code}") from None
     except urllib.error.URLError as e:

@@ -26,6 +26,7 @@ class Finding:
     via: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
+        """The same as JSON can hold it; the position is counted from 0."""
         return {"id": self.id, "severity": self.severity, "message": self.message, "cure": self.cure, "rule": self.rule,
                 "position": {"name": self.at.name, "line": self.at.line, "column": self.at.column, "offset": self.at.offset},
                 "macros": list(self.via)}

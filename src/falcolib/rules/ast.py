@@ -125,6 +125,7 @@ class FieldSlot:
 
     @property
     def is_list(self) -> bool:
+        """Its value is a list, which tests compare as a whole."""
         return "LIST" in self.info.flags
 
     @property
@@ -213,7 +214,8 @@ MODIFIERS = ("oneof", "anyof", "allof")
 
 @dataclass(frozen=True, slots=True)
 class OutputToken:
-    """``%20proc.name`` in an output: the slot, its text as written without % and width (the key in alert.fields), and the width."""
+    """``%20proc.name`` in an output: the slot, its text without % and width (the key in alert.fields; quotes only where an argument needs
+    them), and the width."""
 
     slot: Slot
     text: str
@@ -222,6 +224,8 @@ class OutputToken:
 
 def nested_fields(token: OutputToken) -> list[FieldSlot]:
     """The fields inside a token's transformers."""
+    if isinstance(token.slot, FieldSlot):
+        return []
     found: list[FieldSlot] = []
 
     def walk(x: object) -> None:
@@ -233,9 +237,17 @@ def nested_fields(token: OutputToken) -> list[FieldSlot]:
         elif isinstance(x, TransformSlot):
             walk(x.inputs)
 
-    if not isinstance(token.slot, FieldSlot):
-        walk(token.slot)
+    walk(token.slot)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraField:
+    """What append_output adds to a rule's output_fields: the value of a field (``raw``), or a text."""
+
+    name: str
+    output: tuple[str | OutputToken, ...]
+    raw: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +257,18 @@ class RuleHead:
     name: str
     description: str
     output: tuple[str | OutputToken, ...]
-    extra_fields: tuple[tuple[str, tuple[str | OutputToken, ...]], ...]     # append_output's: name, and what is printed under it
+    extra_fields: tuple[ExtraField, ...]    # by name
     priority: int               # 0 Emergency … 7 Debug
     source: str
     tags: frozenset[str]
     enabled: bool
+    capture: bool               # its alerts begin a capture of what happens
+    capture_duration: int       # of how many ms; 0: as configured
     at: Location
 
     def tokens(self) -> Iterator[OutputToken]:
         """Those of its output and of the fields that are added to it."""
-        for part in (*self.output, *(part for _, output in self.extra_fields for part in output)):
+        for part in (*self.output, *(part for extra in self.extra_fields for part in extra.output)):
             if isinstance(part, OutputToken):
                 yield part
 

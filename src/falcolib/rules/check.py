@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias, TypeVar
 
 from .. import schema
-from ..errors import RuleError
+from .._remember import remembering
+from ..errors import Location, RuleError
 from ..schema import FieldError, nearest_event, nearest_field, require_field
 from .ast import (
     And,
@@ -39,7 +40,7 @@ from .ast import (
     TransformSlot,
     Value,
 )
-from .grammar import TRANSFORMERS
+from .grammar import TRANSFORMERS, GrammarError, parse
 
 T = TypeVar("T")
 
@@ -74,12 +75,14 @@ _LIST_OPERATORS = frozenset({"exists"}) | _SETS
 _LIST_MODIFIED = frozenset({"=", "!="}) | _SETS
 
 class CheckError(Exception):
-    """What makes no sense, and the nearest valid name. ``operand`` and ``literal``: which one of a test."""
+    """What makes no sense, the nearest valid name, and why a field that there is can't be used. ``operand`` and ``literal``: which one of
+    a test."""
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, reason: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.reason = reason
         self.operand: FieldName | TransformCall | None = None
         self.literal: str | None = None
 
@@ -115,11 +118,11 @@ def _family(type_: str) -> str | None:
 
 
 def field_text(name: str, argument: str | None) -> str:
-    """A field as the schema finds it; an empty argument is none."""
-    return f"{name}[{argument}]" if argument else name
+    """A field as the schema finds it; an empty argument is none, but of a field that has it for one."""
+    return f"{name}[{argument}]" if argument or (argument is not None and schema.takes_empty(name)) else name
 
 
-@lru_cache(maxsize=8192)
+@remembering(1 << 20)
 def field_slot(text: str, source: str = "syscall") -> FieldSlot:
     """The slot of a field of a source's events. Raises CheckError for an unknown field or a wrong argument."""
     try:
@@ -127,10 +130,10 @@ def field_slot(text: str, source: str = "syscall") -> FieldSlot:
     except FieldError as e:
         if e.unknown:
             raise CheckError(f"filter_check called with nonexistent field {text}", nearest_field(text)) from None
-        raise CheckError(str(e)) from None
+        raise CheckError(str(e), reason=str(e)) from None
     if info.field_class not in schema.classes_of(source):
-        raise CheckError(f"filter_check called with nonexistent field {text}: events of the source {source} don't have it, those of "
-                         f"{schema.source_with(info)} do")
+        reason = f"events of the source {source} don't have it, those of {schema.source_with(info)} do"
+        raise CheckError(f"filter_check called with nonexistent field {text}: {reason}", reason=reason)
     return FieldSlot(info, argument)
 
 
@@ -422,13 +425,15 @@ def _check_other(left: _Typed, right: _Typed, op: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Meaning:
+class Meaning:
+    """What a test tests, and against what."""
+
     slot: Slot
     values: tuple[Value, ...]
     other: Slot | None
 
 
-def _meaning(test: Test, source: str) -> _Meaning:
+def _meaning(test: Test, source: str) -> Meaning:
     left = _operand(test.left, source)
     op, right = test.op, test.right
     slot = left.slot
@@ -437,13 +442,13 @@ def _meaning(test: Test, source: str) -> _Meaning:
         raise CheckError("evt.type can't be transformed in a condition")
     _check_operator(left, op, test.modifier, test.right)
     if right is None:
-        return _Meaning(slot, (), None)
+        return Meaning(slot, (), None)
     if isinstance(right, FieldName | TransformCall):
         other = _operand(right, source)
         if is_type:
             raise CheckError("evt.type can't be compared with a field")
         _check_other(left, other, op)
-        return _Meaning(slot, (), other.slot)
+        return Meaning(slot, (), other.slot)
     literals = right if isinstance(right, tuple) else (right,)
     values: list[Value] = []
     for literal in literals:
@@ -457,7 +462,7 @@ def _meaning(test: Test, source: str) -> _Meaning:
         except CheckError as e:
             e.literal = literal.text
             raise
-    return _Meaning(slot, tuple(values), None)
+    return Meaning(slot, tuple(values), None)
 
 
 def _mentions_type(slot: Slot) -> bool:
@@ -475,17 +480,28 @@ def _check_pattern(text: str) -> None:
         raise CheckError(f"filter error: {e}") from None
 
 
+_NONE: Mapping[str, str] = {}
 #: What is known of tests: the operands (kept alive, since the keys are their ids), and what they mean.
-Memo = dict[tuple[int, int, str, "str | None", str], tuple[Test, _Meaning]]
+Memo = dict[tuple[int, int, str, "str | None", str], tuple[Test, Meaning]]
 
 
-def check_condition(tree: Condition, memo: Memo | None = None, source: str = "syscall") -> Checked:
+def check_condition(tree: Condition, memo: Memo | None = None, source: str = "syscall", static: Mapping[str, str] = _NONE) -> Checked:
     """The meaning of a condition without macros, on events of a source. Raises ConditionError. ``memo``: what is known of the same tests in
-    other conditions."""
+    other conditions. ``static``: fields that have one value, by full name."""
     known: Memo = {} if memo is None else memo
+
+    def decided(test: Test) -> Check:
+        from .static import as_text, decided
+
+        try:
+            return decided(test, _meaning(as_text(test), source), static)
+        except CheckError as e:
+            raise ConditionError(e, test) from None
 
     def leaf(test: Test | MacroName) -> Check:
         assert isinstance(test, Test)
+        if static and isinstance(test.left, FieldName) and test.left.name in static:
+            return decided(test)
         key = (id(test.left), id(test.right), test.op, test.modifier, source)
         if key not in known:
             try:
@@ -526,6 +542,17 @@ def check_condition(tree: Condition, memo: Memo | None = None, source: str = "sy
         stack[-1][1].append(built)
 
 
+def can_be_tested(text: str, source: str) -> bool:
+    """Whether a text can stand on the left-hand side of a test: a field of a source's events, or a transformer of such fields."""
+    if "(" not in text:
+        return field_exists(text, source)
+    try:
+        test = parse(f"{text} exists")
+        return isinstance(test, Test) and bool(check_condition(test, source=source))
+    except (GrammarError, CheckError):
+        return False
+
+
 def checks_of(tree: Checked) -> Iterator[Check]:
     """The checks of a condition, from left to right."""
     stack = [tree]
@@ -556,13 +583,14 @@ _ALWAYS = frozenset({("!=", 0), (">", 0), (">=", 0), (">=", 1)})
 _Named: TypeAlias = Callable[[str], frozenset[T]]
 
 
-def _events_of(check: Check, everything: frozenset[T], named: _Named[T]) -> tuple[frozenset[T], frozenset[T]]:
-    """The event types on which a test, and its negation, can be true."""
+def _events_of(check: Check, everything: frozenset[T], named: _Named[T], unsure: frozenset[T]) -> tuple[frozenset[T], frozenset[T]]:
+    """The event types on which a test, and its negation, can be true. unsure: those whose events may have a name or not."""
     slot = check.slot
-    if isinstance(slot, FieldSlot) and check.other is None and check.modifier is None and check.values:
+    if isinstance(slot, FieldSlot) and check.other is None and check.modifier is None and (check.values or check.op == "in"):
         if slot.info.name in ("evt.type", "syscall.type") and check.op in ("=", "!=", "in"):
             those: frozenset[T] = frozenset().union(*(named(str(v)) for v in check.values))
-            return (everything - those, those) if check.op == "!=" else (those, everything - those)
+            others = everything - (those - unsure)
+            return (others, those) if check.op == "!=" else (those, others)
         if slot.info.name == "evt.num":
             if all((check.op, v) in _NEVER for v in check.values):
                 return frozenset(), everything
@@ -574,7 +602,7 @@ def _events_of(check: Check, everything: frozenset[T], named: _Named[T]) -> tupl
 def event_types(tree: Checked, source: str = "syscall") -> frozenset[int]:
     """The ids of the event types that a condition can match: ``and`` cuts, ``or`` unites, ``not`` goes down to the tests. Documents have
     one type a source."""
-    found = _matching(tree, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()))
+    found = _matching(tree, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()), schema.EVENT_IDS["asyncevent"])
     return found if source == "syscall" else frozenset({schema.DOCUMENTS[source].type} if found else ())
 
 
@@ -585,7 +613,8 @@ def events_of_parts(tree: Checked) -> dict[int, tuple[frozenset[int], frozenset[
     while stack:
         node, ready = stack.pop()
         if isinstance(node, Check):
-            found[id(node)] = _events_of(node, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()))
+            found[id(node)] = _events_of(node, _all_events(), lambda name: schema.EVENT_IDS.get(name, frozenset()),
+                                         schema.EVENT_IDS["asyncevent"])
         elif not ready:
             stack.append((node, True))
             stack += [(child, False) for child in ((node.child,) if isinstance(node, CheckedNot) else node.children)]
@@ -604,7 +633,7 @@ def event_names(tree: Checked) -> frozenset[str]:
     return _matching(tree, frozenset(schema.EVENT_IDS), lambda name: frozenset({name}))
 
 
-def _matching(tree: Checked, everything: frozenset[T], named: _Named[T]) -> frozenset[T]:
+def _matching(tree: Checked, everything: frozenset[T], named: _Named[T], unsure: frozenset[T] = frozenset()) -> frozenset[T]:
     stack: list[tuple[Checked, bool, list[frozenset[T]]]] = [(tree, False, [])]
     while True:
         node, negated, done = stack[-1]
@@ -612,7 +641,7 @@ def _matching(tree: Checked, everything: frozenset[T], named: _Named[T]) -> froz
             stack[-1] = (node.child, not negated, [])
             continue
         if isinstance(node, Check):
-            result = _events_of(node, everything, named)[negated]
+            result = _events_of(node, everything, named, unsure)[negated]
         elif len(done) < len(node.children):
             stack.append((node.children[len(done)], negated, []))
             continue
@@ -648,38 +677,41 @@ def _is_simple_pattern(text: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=8192)
-def _is_misused(text: str) -> str | None:
-    """What a literal without its blanks looks like."""
+@remembering(1 << 20)
+def _is_misused(text: str, source: str) -> str | None:
+    """What a literal without its blanks looks like, to a rule on a source's events."""
     bare = "".join(text.split())
-    if "." in bare and field_exists(bare):
+    if "." in bare and field_exists(bare, source):
         return "field"
     name, paren, _ = bare.partition("(")
     return "field transformer" if paren and bare.endswith(")") and name in ("val", *TRANSFORMERS) else None
 
 
-def advice(tree: Checked) -> Iterator[tuple[str, Check]]:
-    """What is probably not meant, test by test, in the order of the condition."""
-    for check in checks_of(tree):
-        for value in check.values:
-            if not isinstance(value, str):
-                continue
-            if check.op == "regex" and _is_simple_pattern(value):
-                simpler = "'=', 'contains', 'startswith', 'endswith'"
-                yield f"regex check with '{value}' may be optimized with simpler operators such as {simpler}", check
-            looks = _is_misused(value) if "." in value or "(" in value else None
-            if looks:
-                yield f"'{value}' may be a valid {looks} misused as a const string value", check
+def advice(test: Test, source: str) -> Iterator[tuple[str, Location]]:
+    """What is probably not meant by the literals of a test of a source's events, and where in the condition they stand."""
+    literals = test.right if isinstance(test.right, tuple) else (test.right,)
+    for literal in literals:
+        if not isinstance(literal, Literal):
+            continue
+        text = literal.text
+        if test.op == "regex" and _is_simple_pattern(text):
+            simpler = "'=', 'contains', 'startswith', 'endswith'"
+            yield f"regex check with '{text}' may be optimized with simpler operators such as {simpler}", literal.at
+        looks = _is_misused(text, source) if "." in text or "(" in text else None
+        if looks:
+            yield f"'{text}' may be a valid {looks} misused as a const string value", literal.at
 
 
 @cache
 def deprecated() -> tuple[str, ...]:
-    """The fields whose use in a condition or an output is warned of."""
-    return tuple(info.name for info in schema.FIELDS if "DEPRECATED" in info.flags and "HIDDEN" not in info.flags)
+    """The fields whose use in a condition or an output is warned of, in the order of Falco's warnings: by their second word, then as in the
+    table."""
+    names = (info.name for info in schema.FIELDS if "DEPRECATED" in info.flags and "HIDDEN" not in info.flags)
+    return tuple(sorted(names, key=lambda name: name.split(".")[1]))
 
 
 def deprecated_fields(tests: Iterable[Test]) -> list[str]:
-    """The deprecated fields that tests name, in the order of the table."""
+    """The deprecated fields that tests name, in the order of the warnings."""
     used: set[str] = set()
     stack: list[object] = [operand for test in tests for operand in (test.left, test.right)]
     while stack:
@@ -688,6 +720,8 @@ def deprecated_fields(tests: Iterable[Test]) -> list[str]:
             used.add(operand.name)
         elif isinstance(operand, TransformCall):
             stack.extend(operand.inputs)
+        elif isinstance(operand, ListLiteral):
+            stack.extend(operand.items)
     return [name for name in deprecated() if name in used]
 
 
@@ -695,7 +729,7 @@ def compares_with_na(test: Test) -> bool:
     """A comparison with ``<NA>`` of a field of which absence is not that text."""
     if not isinstance(test.left, FieldName) or not test.left.name.startswith(("ka.", "jevt.")):
         return False
-    if test.op not in ("=", "!=", "in", "intersects", "pmatch"):
+    if test.modifier or test.op not in ("=", "!=", "in", "intersects", "pmatch"):        # to Falco "= anyof" is another operator
         return False
     literals = test.right if isinstance(test.right, tuple) else (test.right,)
     return any(isinstance(x, Literal) and x.text == "<NA>" for x in literals)

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .ast import CheckedRule, Condition, Test
+from ..errors import Location
+from .ast import CheckedRule, ExtraField, Test
 from .check import ConditionError, Memo, advice, check_condition, compares_with_na, deprecated, deprecated_fields, event_types
 from .expand import Clause, Lists, Macros, leaves, with_exceptions
 from .grammar import label
-from .merge import Collection, RuleInfo
-from .output import CONTAINER_INFO, Output, OutputError, parse_output
+from .merge import Collection, RuleInfo, Text
+from .output import CONTAINER_INFO, Output, OutputError
 from .report import Context, Mistake, Result
+from .static import Static, output_of
 
 #: A rule with more event types than this is warned of.
 MANY_EVENTS = 100
@@ -42,8 +44,9 @@ class Compiled:
 class Compiler:
     """Compiles a collection as it grows. What was found out after one file is used after the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, static: Static | None = None) -> None:
         self.memo: Memo = {}
+        self.static: Static = static or {}
 
     def run(self, collection: Collection, result: Result) -> Compiled:
         """Warnings go to the result. Raises Mistake at the first definition that can't be used."""
@@ -65,30 +68,37 @@ class Compiler:
     def _rule(self, info: RuleInfo, lists: Lists, macros: Macros, result: Result) -> CheckedRule | None:
         """The rule; None if it is skipped for the unknown fields it was allowed to have."""
         written = with_exceptions(info)
-        output = self._output(info, result)
-        if output is None:
+        found = self._output(info, result)
+        if found is None:
             return None
+        output, extra = found
         clause = Clause(written, lists, info.condition_context)
         tree = macros.resolve(clause, info.context)
-        whole = info.condition_context.whole_expression(written.text, label(written.text))
-        self._warn_of_tests(tree, whole, result)
+        tests = [leaf for leaf in leaves(tree) if isinstance(leaf, Test)]
+        self._warn_of_tests(tests, info.condition_context.whole_expression(written.text, label(written.text)), result)
         try:
-            checked = check_condition(tree, self.memo, info.source)
+            checked = check_condition(tree, self.memo, info.source, self.static)
         except ConditionError as e:
-            at = (e.operand or e.test.left).at
-            context = info.condition_context.expression(written.text, replace(at, name=label(written.text)))
+            context = self._expression(info, written, (e.operand or e.test.left).at)
             if info.skip_unknown and ("nonexistent field" in e.message or "unknown event type" in e.message):
                 result.warn("LOAD_UNKNOWN_FILTER", e.message, context, at=e.test.at)
                 return None
             way = self._way(e, clause, lists, macros)
             raise Mistake("LOAD_ERR_COMPILE_CONDITION", e.message, context, e.test.at, e.hint, way) from None
-        for message, check in advice(checked):
-            result.warn("LOAD_COMPILE_CONDITION", message, whole, at=check.at, via=tuple(f"macro '{name}'" for name in check.via))
+        for test in tests:
+            for message, at in advice(test, info.source):
+                result.warn("LOAD_COMPILE_CONDITION", message, self._expression(info, written, at), at=test.at,
+                            via=tuple(f"macro '{name}'" for name in test.via))
         events = event_types(checked, info.source)
         if info.warn_evttypes and len(events) > MANY_EVENTS:
             result.warn("LOAD_NO_EVTTYPE", _MANY, info.context)
-        return CheckedRule(info.name, info.description, output, (), info.priority, info.source, info.tags, info.enabled,
-                           info.context.place, checked, events)
+        return CheckedRule(info.name, info.description, output, extra, info.priority, info.source, info.tags, info.enabled,
+                           info.capture, info.capture_duration, info.context.place, checked, events)
+
+    @staticmethod
+    def _expression(info: RuleInfo, written: Text, at: Location) -> Context:
+        """A place in the condition of a rule, or in that of a macro that it names."""
+        return info.condition_context.expression(written.text, replace(at, name=label(written.text)))
 
     @staticmethod
     def _way(error: ConditionError, clause: Clause, lists: Lists, macros: Macros) -> tuple[str, ...]:
@@ -98,14 +108,13 @@ class Compiler:
         names = [name for name in sorted(inner.lists) if error.literal in lists.items[name]]
         return (*(f"macro '{name}'" for name in via), *(f"list '{name}'" for name in names))
 
-    @staticmethod
-    def _output(info: RuleInfo, result: Result) -> Output | None:
+    def _output(self, info: RuleInfo, result: Result) -> tuple[Output, tuple[ExtraField, ...]] | None:
         text, context = info.output.text, info.output_context
         if CONTAINER_INFO in text:
             result.warn("LOAD_DEPRECATED_ITEM", _OLD_CONTAINER, info.context)
             text = text.replace(CONTAINER_INFO, "")
         try:
-            output = parse_output(text, info.source)
+            output = output_of(text, info.source, self.static)
         except OutputError as e:
             if info.skip_unknown and e.unknown:
                 result.warn("LOAD_UNKNOWN_FILTER", e.message, context)
@@ -119,8 +128,7 @@ class Compiler:
         return output
 
     @staticmethod
-    def _warn_of_tests(tree: Condition, whole: Context, result: Result) -> None:
-        tests = [leaf for leaf in leaves(tree) if isinstance(leaf, Test)]
+    def _warn_of_tests(tests: list[Test], whole: Context, result: Result) -> None:
         if any(map(compares_with_na, tests)):
             result.warn("LOAD_UNSAFE_NA_CHECK", _NA, whole)
         for name in deprecated_fields(tests):

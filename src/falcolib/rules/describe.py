@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import schema
 from ..errors import Location
-from .ast import CheckedRule, Condition, FieldName, ListLiteral, OutputToken, Slot, Test, TransformCall, TransformSlot
+from .ast import Checked, CheckedRule, Condition, FieldName, ListLiteral, Literal, OutputToken, Slot, Test, TransformCall, TransformSlot
 from .check import ConditionError, check_condition, event_names, field_text
 from .expand import Clause, Lists, Macros, leaves, with_exceptions
 from .merge import PRIORITIES, Collection, Entry, ListInfo, MacroInfo, RuleInfo, version_text
@@ -62,7 +62,7 @@ class _Describer:
         raw = Clause(info.condition, self.lists, info.condition_context)
         fields = _condition_fields(tree)
         printed = sorted({str(f) for part in rule.output if isinstance(part, OutputToken) for f in _slot_fields(part.slot)})
-        extra = {name: _output_text(parts) for name, parts in rule.extra_fields}
+        extra = {added.name: _output_text(added.output) for added in rule.extra_fields if not added.raw}
         return {
             "info": {
                 "name": info.name, "condition": info.condition.text, "output": info.output.text, "description": info.description,
@@ -74,7 +74,8 @@ class _Describer:
                 "exception_names": [e.name for e in info.exceptions],
                 "exception_fields": sorted({f for e in info.exceptions for f in _texts(e.fields)}),
                 "exception_operators": sorted({c for e in info.exceptions for c in _texts(e.comps)}),
-                "plugins": _plugins([*fields, *printed], info.source)} | ({"extra_output_formatted_fields": extra} if extra else {}),
+                "plugins": _plugins([*fields, *printed], _event_literals(tree), info.source),
+                **({"extra_output_formatted_fields": extra} if extra else {})},
         }
 
     def macro(self, info: MacroInfo) -> dict[str, Any]:
@@ -106,7 +107,12 @@ class _Describer:
 
     @staticmethod
     def _events(rule: CheckedRule) -> list[str]:
-        return sorted(event_names(rule.condition) - {"NA"}) if rule.source == "syscall" else list(_OTHER_SOURCES)
+        return _seen(rule.condition, rule.source)
+
+
+def _seen(condition: Checked, source: str) -> list[str]:
+    """The events that a condition is asked of: asynchronous ones always are among them, as they carry their own names."""
+    return sorted((event_names(condition) | {"asyncevent"}) - {"NA"}) if source == "syscall" else list(_OTHER_SOURCES)
 
 
 def _macro_events(tree: Condition) -> list[str]:
@@ -116,7 +122,7 @@ def _macro_events(tree: Condition) -> list[str]:
             checked = check_condition(tree, source=source)
         except ConditionError:
             continue
-        return sorted(event_names(checked) - {"NA"}) if source == "syscall" else list(_OTHER_SOURCES)
+        return _seen(checked, source)
     return []
 
 
@@ -158,6 +164,16 @@ def _texts(entry: Entry) -> tuple[str, ...]:
     return (entry.text,) if entry.items is None else tuple(e.text for e in entry.items)
 
 
-def _plugins(fields: Iterable[str], source: str, table: Mapping[str, str] = _PLUGINS) -> list[str]:
+def _event_literals(tree: Condition) -> Iterable[str]:
+    """What the types of events are compared with."""
+    for leaf in leaves(tree):
+        if isinstance(leaf, Test) and isinstance(leaf.left, FieldName) and leaf.left.name in ("evt.type", "evt.asynctype"):
+            literals = leaf.right if isinstance(leaf.right, tuple) else (leaf.right,)
+            yield from (literal.text for literal in literals if isinstance(literal, Literal))
+
+
+def _plugins(fields: Iterable[str], events: Iterable[str], source: str, table: Mapping[str, str] = _PLUGINS) -> list[str]:
     found = {plugin for field in fields for start, plugin in table.items() if field.startswith(start)}
+    if not schema.ASYNC_NAMES.isdisjoint(events):
+        found.add("container")
     return sorted(found | {_SOURCES[source]} if source in _SOURCES else found)

@@ -59,12 +59,15 @@ def _exception(exception: ExceptionInfo) -> str:
             raise Mistake("LOAD_ERR_VALIDATE", "Expected values array to contain a list of strings", exception.context)
         values = ", ".join(_quoted(v.text) for v in exception.values)
         return f"({fields.text} {comps.text} ({values}))" if exception.values else ""
+    operators = comps.items or ()
     alternatives = []
     for value in exception.values:
         items = value.items or ()
         if len(items) != len(fields.items):
             raise Mistake("LOAD_ERR_VALIDATE", "Fields and values lists must have equal length", exception.context)
-        tests = [f" {f.text} {c.text} {_value(v, c.text)}" for f, c, v in zip(fields.items, comps.items or (), items, strict=True)]
+        if len(operators) != len(fields.items):     # exceptions that replace others aren't completed: Falco takes them as they are
+            raise Mistake("LOAD_ERR_VALIDATE", "Fields and comps lists must have equal length", exception.context)
+        tests = [f" {f.text} {c.text} {_value(v, c.text)}" for f, c, v in zip(fields.items, operators, items, strict=True)]
         alternatives.append(f"({' and '.join(tests)})")
     return f"({' or '.join(alternatives)})" if alternatives else ""
 

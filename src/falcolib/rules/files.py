@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,24 @@ def rule_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return files
 
 
-def given_files(paths: Iterable[str | os.PathLike[str]]) -> list[Given]:
-    """The texts of the files that paths stand for. Raises OSError."""
-    return [Given(str(path), _decoded(path.read_bytes())) for path in rule_files(paths)]
+def given_files(paths: Iterable[str | os.PathLike[str] | Given]) -> list[Given]:
+    """The texts of the files that paths stand for; those that are given stay. Raises OSError."""
+    found: list[Given] = []
+    for path in paths:
+        found += [path] if isinstance(path, Given) else [_read(file) for file in rule_files([path])]
+    return found
+
+
+def is_pipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a pipe, which can be read once, and waited for: that of a shell's ``<(…)``, for one."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> Given:
+    return Given(str(path), _decoded(path.read_bytes()))
 
 
 def _decoded(data: bytes) -> str:

@@ -16,6 +16,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._remember import remembering
 from ..errors import Location
 from ..schema import nearest
 from .ast import And, Condition, FieldName, ListLiteral, Literal, MacroName, Not, Operand, Or, Test, TransformCall
@@ -50,7 +51,7 @@ _item = re.compile(_ITEM)
 _word = re.compile(r"[a-zA-Z]{1,32}")
 _word_before = re.compile(r"([a-zA-Z0-9]{1,32})\Z")
 _common = re.compile(
-    rf"({FIELD})(?:\[({ARGUMENT})\])?{BLANK}"
+    rf"({FIELD})(?![a-zA-Z0-9_]|\.[a-zA-Z])(?:\[({ARGUMENT})\])?{BLANK}"         # the whole name: "evt.typein (…)" is no test
     rf"(?:(exists)|(<=|<|>=|>){BLANK}({NUMBER})"
     rf"|(==|=|!=|(?:{_WORD_OPS})(?=[ \t\b\r\n])){BLANK}({QUOTED}|{BARE}(?=[\"'{SPACE}=,)]|\Z))"
     rf"|({'|'.join(LIST_OPS)}){BLANK}(\({BLANK}(?:{_ITEM}(?:{BLANK},{BLANK}{_ITEM})*)?{BLANK}\)))"
@@ -97,8 +98,9 @@ def unquote(text: str, index: int = 0) -> str:
 
 
 def label(text: str) -> str:
-    """How Falco names the text of a condition in positions."""
-    return f'"{text}"' if len(text) <= 20 else f'"{text[:17]}..."'
+    """How Falco names the text of a condition in positions: its beginning, in one line."""
+    short = f'"{text}"' if len(text) <= 20 else f'"{text[:17]}..."'
+    return short.replace("\n", " ").replace("\r", " ")
 
 
 def nearest_word(text: str, error: GrammarError) -> str | None:
@@ -146,7 +148,7 @@ class _Frame:
     ors: list[Condition] = field(default_factory=list)
 
 
-@functools.lru_cache(maxsize=8192)
+@remembering(2 << 20)           # trees take some thirty times as much: 60 MiB
 def parse(text: str) -> Condition:
     """The tree of a condition in which lists have been substituted.
 
@@ -305,6 +307,16 @@ def _bound_calls(text: str, index: int) -> None:
                 break
 
 
+def call_end(text: str, index: int) -> int | None:
+    """Where the call of a transformer that begins at index ends, what stands in brackets behind it left out; None if it isn't closed."""
+    depth = 0
+    for m in _nesting.finditer(text, index):
+        depth += (m[0] == "(") - (m[0] == ")")
+        if depth == 0 and m[0] == ")":
+            return m.end()
+    return None
+
+
 def _end(m: re.Match[str] | None) -> int:
     assert m is not None                            # the pattern matches the empty text
     return m.end()
@@ -351,8 +363,9 @@ class _Grammar:
         list_.set_parse_action(lambda s, i, t: ListLiteral(tuple(t), self.at(i)))
         names = ", ".join(f"'{x}'" for x in ("val", *TRANSFORMERS))
         call_item = (quoted | list_ | call | field_ | number).set_name(f"a field or a nested valid transformer: {names}")
-        call <<= (pp.Regex(rf"(?:{'|'.join(TRANSFORMERS)})\(") - blank - call_item + (blank + comma - blank - call_item)[...] - blank
-                  - pp.Literal(")").set_name("a ')' token closing the transformer") + pp.Opt(argument))
+        whole_call = (pp.Regex(rf"(?:{'|'.join(TRANSFORMERS)})\(") - blank - call_item + (blank + comma - blank - call_item)[...] - blank
+                      - pp.Literal(")").set_name("a ')' token closing the transformer") + pp.Opt(argument))
+        call <<= whole_call.leave_whitespace()      # a Forward doesn't pass that on
         call.set_parse_action(self.call)
         value_of = (pp.Regex(r"val\(") - blank - field_named("a field within 'val' transformer") - blank
                     - pp.Literal(")").set_name("a ')' token closing the transformer"))
@@ -361,7 +374,7 @@ class _Grammar:
 
         text_ = (quoted | bare).set_name("a string value")
         texts = open_ + blank + pp.Opt(text_ + (blank + comma - blank - text_)[...]) + blank - close
-        texts.set_parse_action(lambda t: [tuple(t)])
+        texts.set_parse_action(lambda s, i, t: [tuple(Literal(x.text, x.quoted, self.at(i)) for x in t)])
         word = pp.Regex(rf"(?:{_WORD_OPS})(?=[ \t\b\r\n])")
         modifier = pp.Regex(rf"(?:{'|'.join(MODIFIER_WORDS)})(?=[ \t\b\r\n])(?={BLANK}(?:\(|(?!(?:and|or|not)\b){IDENTIFIER}))")
         exists = pp.Literal("exists")

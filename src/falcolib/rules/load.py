@@ -126,11 +126,11 @@ class Source:
         return found or [(0, start)]
 
 
-def read(text: str, name: str) -> Source:
+def read(text: str, name: str, *, most_nodes: int = MAX_NODES) -> Source:
     """The documents of a file. Raises Mistake (LOAD_ERR_YAML_PARSE) for what isn't YAML, and for hostile YAML."""
     source = Source(name, text, [])
     try:
-        source.documents.extend(_documents(text, source))
+        source.documents.extend(_documents(text, source, most_nodes))
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         context = source.context()
@@ -146,7 +146,7 @@ def read(text: str, name: str) -> Source:
     return source
 
 
-def _documents(text: str, source: Source) -> Iterator[Node]:
+def _documents(text: str, source: Source, most_nodes: int) -> Iterator[Node]:
     anchors: dict[str, Node] = {}
     sizes: dict[int, int] = {}                      # nodes below an anchored node, itself included, aliases counted
     open_: list[tuple[Node, list[Node], int, str | None]] = []
@@ -190,8 +190,8 @@ def _documents(text: str, source: Source) -> Iterator[Node]:
                               source.context().child("value for", "", place))
             node = found
             count += sizes.get(id(node), 1)
-            if count > MAX_NODES:
-                raise Mistake("LOAD_ERR_YAML_PARSE", f"aliases stand for more than {MAX_NODES} nodes",
+            if count > most_nodes:
+                raise Mistake("LOAD_ERR_YAML_PARSE", f"aliases stand for more than {most_nodes} nodes",
                               source.context().child("value for", "", place))
         elif kind is yaml.DocumentStartEvent:
             root = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from .. import schema
 from ..errors import Location
 from . import grammar
-from .check import field_exists
+from .check import can_be_tested
 from .load import Node, Source
 from .report import Context, Mistake, Result
 
@@ -40,6 +40,9 @@ _OLD_ENABLED = (
 _BOTH_APPENDS = (
     "Keys 'override' and 'append: true' cannot be used together. Add an 'append' entry (e.g. 'condition: append') under 'override' "
     "instead.")
+_SCALAR_OVERRIDE = (
+    "Value of 'override' is not a mapping, and is ignored: what is here takes the place of all that was defined before. Write each key "
+    "with what is done to it under 'override' (e.g. '{key}: {operation}').")
 _NO_RULE_TO_REPLACE = "An 'override.<key>: replace' to a rule was requested but no rule by that name already exists"
 _NO_RULE_TO_APPEND = "Rule uses 'append' or 'override.<key>: append' but no rule by that name already exists"
 
@@ -264,7 +267,7 @@ class _Item:
         if node.kind != "sequence":
             raise Mistake("LOAD_ERR_YAML_VALIDATE", "Value is not a sequence", here)
         for entry in node.items:
-            if entry.kind != "scalar":
+            if entry.kind != "scalar" or entry.is_null:
                 raise Mistake("LOAD_ERR_YAML_VALIDATE", "sequence value is not scalar", self.at("list item", "", entry, here))
         return tuple(entry.text for entry in node.items)
 
@@ -284,7 +287,14 @@ class _Item:
         if node is None:
             return appended, replaced
         here = self.at("overrides", "", self.item, context)
-        if node.kind != "mapping" and not node.is_null:
+        if node.kind == "scalar":
+            if not node.is_null:        # Falco looks for pairs in it, and there are none
+                meant, keys = ("replace", replace) if node.text == "replace" else ("append", append)
+                given = next((key for key in keys if self.item.get(key) is not None), next(iter(keys)))
+                self.result.warn("LOAD_UNKNOWN_KEY", _SCALAR_OVERRIDE.format(key=given, operation=meant),
+                                 self.at("overrides", "", node, context))
+            return appended, replaced
+        if node.kind != "mapping":
             raise Mistake("LOAD_ERR_YAML_VALIDATE", "Value of 'override' must be a mapping", here)
         for key, operation in node.pairs:
             if key.kind != "scalar" or operation.kind != "scalar":
@@ -548,7 +558,7 @@ class _Item:
 
     def replace_in_rule(self, name: str, keys: set[str], context: Context) -> None:
         condition = self.written("condition", context) if "condition" in keys else None
-        exceptions = self.exceptions(context, True) if "exceptions" in keys else None
+        exceptions = self.exceptions(context, False) if "exceptions" in keys else None
         output = self.written("output", context) if "output" in keys else None
         description = self.text("desc", context) if "desc" in keys else None
         tags = self.texts("tags", context, False) if "tags" in keys else None
@@ -616,6 +626,8 @@ class _Item:
         here = self.at("value for", key, node, context)
         if depth > 2:
             raise Mistake("LOAD_ERR_YAML_VALIDATE", "Lists of an exception are nested too deep", here)
+        if node.is_null:
+            return Entry()
         if node.kind == "scalar":
             if not node.text:
                 raise Mistake("LOAD_ERR_YAML_VALIDATE", "Value must be non-empty", here)
@@ -661,6 +673,6 @@ def _complete(exception: ExceptionInfo, source: str | None) -> None:
         names = [fields.text]
     if source is not None:
         for name in names:
-            if not field_exists(name, source):
+            if not can_be_tested(name, source):
                 raise Mistake("LOAD_ERR_VALIDATE", f"'{name}' is not a supported filter field", context, hint=schema.nearest_field(name))
     exception.comps = comps

@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..errors import Location, RuleError
+
+if TYPE_CHECKING:
+    from .load import Node
 
 ERRORS = {
     "LOAD_ERR_FILE_READ": "File read error",
@@ -155,7 +159,7 @@ class Problem:
     def __str__(self) -> str:
         """file:line:col: message, the line with a caret, the way to it, and the nearest valid name."""
         lines = [f"{self.location}: {self.message}"]
-        lines += ["    " + line for line in self._excerpt().splitlines()]
+        lines += ["    " + _readable(line) for line in self._excerpt().split("\n")[:-1]]
         names = [f"{c.item_type} '{c.item_name}'" for c in self.context.way() if c.item_name]
         names += self.via
         if names:
@@ -168,6 +172,11 @@ class Problem:
         if self.at is not None:
             return excerpt(self.context.way()[0].text, self.at.offset) if self.at.name == self.context.file else ""
         return self.context.snippet()
+
+
+def _readable(line: str) -> str:
+    """A line as a terminal may show it: a file may hold anything. Each character stays one, so that the caret is under its place."""
+    return "".join(c if c.isprintable() else " " if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def _cut(message: str) -> str:
@@ -186,19 +195,24 @@ class Mistake(Exception):
 
 @dataclass(slots=True)
 class Result:
-    """What came of one file."""
+    """What came of one file. documents: what is in it, if it could be read at all."""
 
     name: str
     errors: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    documents: list[Node] = field(default_factory=list)
 
     def warn(self, code: str, message: str, context: Context, *, deprecated_field: str | None = None, at: Location | None = None,
              hint: str | None = None, via: tuple[str, ...] = ()) -> None:
         self.warnings.append(Problem(code, _cut(message), context, deprecated_field, at, hint, via))
 
     def as_dict(self) -> dict[str, object]:
+        from .falco_schema import violations  # only for those who ask
+
+        against = violations(self.documents)
+        schema: dict[str, object] = {"schema_valid": not against, "schema_warnings": against} if self.documents else {}
         return {
-            "errors": [e.as_dict() for e in self.errors], "name": self.name, "successful": not self.errors,
+            "errors": [e.as_dict() for e in self.errors], "name": self.name, **schema, "successful": not self.errors,
             "warnings": [w.as_dict() for w in self.warnings],
         }
 

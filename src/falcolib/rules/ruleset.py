@@ -6,18 +6,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import RuleError
-from .ast import CheckedRule
+from .ast import CheckedRule, ExtraField
 from .compile import Compiled, Compiler
 from .files import Given, given_files
 from .load import Source, read
-from .merge import PLUGIN_VERSIONS, PRIORITIES, Collection, parse_version, priority_number
-from .output import AppendOutput, OutputError, parse_output
+from .merge import PLUGIN_VERSIONS, PRIORITIES, Collection, parse_version, priority_number, version_text
+from .output import AppendOutput, OutputError
 from .report import Mistake, Problem, Result, load_results, rule_error
+from .static import Static, output_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class _Selection:
     tag: str = ""
     priority: int | None = None
     append: tuple[AppendOutput, ...] = ()
+    static: Static = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -95,9 +97,9 @@ class RuleSet:
         return self.build([*self._sources, *other._sources], self._selections + other._selections)
 
     @classmethod
-    def build(cls, given: Iterable[Given | Source], selections: tuple[_Selection, ...] = ()) -> RuleSet:
-        """The rules of texts, read or not; load() and parse() are the ways to it. Raises RuleError."""
-        sources, results, compiled, problem = load_all(given, stop=True)
+    def build(cls, given: Iterable[Given | Source], selections: tuple[_Selection, ...] = (), static: Static | None = None) -> RuleSet:
+        """The rules of texts, read or not; load() and parse() are the ways to it. static: static_fields. Raises RuleError."""
+        sources, results, compiled, problem = load_all(given, stop=True, static=static)
         if problem is not None:
             raise rule_error(problem, results)
         return cls()._fill(tuple(sources), tuple(results), compiled, selections)
@@ -174,12 +176,12 @@ class RuleSet:
             selections.append(_Selection(priority=priority_number(priority)))
         return self._with(selections)
 
-    def append_output(self, entries: Iterable[AppendOutput]) -> RuleSet:
-        """Adds to the outputs of the rules that the entries match (read_append_output makes them of falco.yaml's).
+    def append_output(self, entries: Iterable[AppendOutput], static: Static | None = None) -> RuleSet:
+        """Adds to the outputs of the rules that the entries match (read_append_output makes them of falco.yaml's). static: static_fields.
 
         Raises RuleError for a format that can't be used.
         """
-        return self._with([_Selection(append=tuple(entries))])
+        return self._with([_Selection(append=tuple(entries), static=static or {})])
 
     def _with(self, selections: Iterable[_Selection]) -> RuleSet:
         return RuleSet()._fill(self._sources, self._results, self._compiled, (*self._selections, *selections))
@@ -196,12 +198,14 @@ def given_text(text: str, name: str) -> Given:
     return Given(name, text)
 
 
-def load_all(given: Iterable[Given | Source], stop: bool) -> tuple[list[Source], list[Result], Compiled, Problem | None]:
+def load_all(
+    given: Iterable[Given | Source], stop: bool, static: Static | None = None,
+) -> tuple[list[Source], list[Result], Compiled, Problem | None]:
     """Reads files in order into one collection and compiles it after each.
 
     The first mistake ends the file, and with ``stop`` everything. Returns what was read, what came of it, and the first mistake.
     """
-    collection, compiler = Collection(), Compiler()
+    collection, compiler = Collection(), Compiler(static)
     sources: list[Source] = []
     results: list[Result] = []
     compiled, problem = _EMPTY, None
@@ -211,36 +215,37 @@ def load_all(given: Iterable[Given | Source], stop: bool) -> tuple[list[Source],
         try:
             source = entry if isinstance(entry, Source) else read(entry.text, entry.name)
             sources.append(source)
+            result.documents = source.documents
             collection.read(source, result)
             compiled = compiler.run(collection, result)
         except Mistake as e:
             result.errors.append(e.problem)
             problem = problem or e.problem
             if stop:
-                return sources, results, compiled, problem
-    if problem is None and sources:
-        problem = _unmet_requirement(collection)
-        if problem is not None:
-            results[-1].errors.append(problem)
-    return sources, results, compiled, problem
+                break
+    unmet = _unmet_requirement(collection) if results else None
+    if unmet is not None:                           # it comes first: fields that aren't known are what follows from a missing plugin
+        results[-1].errors.insert(0, unmet)
+    return sources, results, compiled, unmet or problem
 
 
-def check_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Result], RuleSet | None]:
+def check_files(paths: Iterable[str | os.PathLike[str]], static: Static | None = None) -> tuple[list[Result], RuleSet | None]:
     """What came of each rule file, all of which are read, and the rules; None if there is a mistake. Raises OSError."""
-    sources, results, compiled, problem = load_all(given_files(paths), stop=False)
+    sources, results, compiled, problem = load_all(given_files(paths), stop=False, static=static)
     return results, RuleSet()._fill(tuple(sources), tuple(results), compiled, ()) if problem is None else None
 
 
 def _unmet_requirement(collection: Collection) -> Problem | None:
-    """The first plugin that is required in a version that we can't stand in for."""
+    """The first plugin that is required in a version that we can't stand in for. Of alternatives the first that is there decides."""
     for requirement in collection.plugins:
-        for name, version in requirement.alternatives:
-            ours, wanted = PLUGIN_VERSIONS.get(name), parse_version(version)
-            if ours is not None and wanted is not None and ours[0] == wanted[0] and ours >= wanted:
-                break
-        else:
+        there = next(((name, version) for name, version in requirement.alternatives if name in PLUGIN_VERSIONS), None)
+        if there is None:
             wanted_text = " or ".join(f"{name} {version}" for name, version in requirement.alternatives)
             return Problem("LOAD_ERR_VALIDATE", f"Plugin requirement not satisfied, must load one of: {wanted_text}", requirement.context)
+        ours, wanted = PLUGIN_VERSIONS[there[0]], parse_version(there[1])
+        if wanted is None or ours[0] != wanted[0] or ours < wanted:
+            message = f"Plugin '{there[0]}' version '{version_text(ours)}' is not compatible with required plugin version '{there[1]}'"
+            return Problem("LOAD_ERR_VALIDATE", message, requirement.context)
     return None
 
 
@@ -264,7 +269,7 @@ def _read_selection(entry: Mapping[str, Any]) -> list[_Selection]:
 
 def _apply(rules: tuple[CheckedRule, ...], selection: _Selection) -> tuple[CheckedRule, ...]:
     if selection.append:
-        return tuple(_appended(rule, selection.append) for rule in rules)
+        return tuple(_appended(rule, selection.append, selection.static) for rule in rules)
     if selection.priority is not None:
         return tuple(replace(r, enabled=False) if r.priority > selection.priority else r for r in rules)
     pattern = re.compile(".*".join(map(re.escape, selection.rule.split("*"))), re.DOTALL) if selection.rule else None
@@ -280,16 +285,18 @@ def _apply(rules: tuple[CheckedRule, ...], selection: _Selection) -> tuple[Check
     return (*stay, *enabled)
 
 
-def _appended(rule: CheckedRule, entries: Iterable[AppendOutput]) -> CheckedRule:
-    output, extra = rule.output, dict(rule.extra_fields)
+def _appended(rule: CheckedRule, entries: Iterable[AppendOutput], static: Static) -> CheckedRule:
+    output, extra = rule.output, {e.name: e for e in rule.extra_fields}
     for entry in entries:
         if entry.fits(rule.name, rule.source, rule.tags):
             try:
-                if entry.extra_output:
-                    output = (*output, " ", *parse_output(entry.extra_output, rule.source))
-                for name, format_, _ in entry.extra_fields:
-                    extra[name] = parse_output(format_, rule.source)
+                for format_ in entry.formats(rule.source, static):
+                    parts, found = output_of(format_, rule.source, static)
+                    output = (*output, " ", *parts)
+                    extra.update((e.name, e) for e in found)
+                for name, format_, raw in entry.extra_fields:
+                    extra[name] = ExtraField(name, output_of(format_, rule.source, static)[0], raw)
             except OutputError as e:
                 raise RuleError(f"append_output for rule '{rule.name}': {e.message}" + (f"; did you mean {e.hint}?" if e.hint else ""),
                                 code="LOAD_ERR_COMPILE_OUTPUT", location=rule.at) from None
-    return replace(rule, output=output, extra_fields=tuple(sorted(extra.items())))
+    return replace(rule, output=output, extra_fields=tuple(extra[name] for name in sorted(extra)))

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-from .capture import Capture
+from .capture import CaptureReader
 
-__all__ = ["Capture", "Source"]
+__all__ = ["CaptureReader", "Source"]
 
 
 @runtime_checkable
@@ -19,6 +19,8 @@ class Source(Protocol):
     it reads on the core, and each of its chunks, which may be empty, lets the core read from there. Without it, a capture begins.
 
     A source of what happens now has ``live = True``: runtimes are asked for what its events don't tell of containers.
+    One that has promised to deliver what it took has ``drains = True``: it ends by itself soon after close(), and what it delivers until
+    then is looked at.
     One that is never silent for long, such as a file, may tell so by ``waits = False``: then alerts of several are exactly in order.
     """
 

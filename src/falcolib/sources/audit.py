@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from .capture import CHUNK, Capture, Readable
+from ..errors import CaptureError
+from .capture import CHUNK, CaptureReader, Readable
 
 if TYPE_CHECKING:
     from ..core import Core
@@ -38,10 +40,14 @@ class Documents:
 
     def open_on(self, core: Core) -> None:
         """Opens the reader of this source's documents on a core."""
-        from ..core import EVENT_LIMIT
+        from ..core import EVENT_LIMIT, TEXT_LIMIT
 
-        core.open_documents(self.name, self._limit or EVENT_LIMIT)
+        core.open_documents(self.name, self._limit or EVENT_LIMIT, max(self._largest(), TEXT_LIMIT))
         self._core = core
+
+    def _largest(self) -> int:
+        """Bytes of the largest text that this source is known to let through."""
+        return 0
 
     def _watched(self, chunks: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
         """The chunks, each with the name of the place that it is from. Tells of faults behind each."""
@@ -71,7 +77,7 @@ class AuditFile(Documents):
                  on_fault: OnFault | None = None) -> None:
         super().__init__("k8s_audit", limit, on_fault)
         self._follow = follow
-        self._files: list[Capture] = []
+        self._files: list[CaptureReader] = []
         self._path: str | None = None
         self._done, self._total = 0, None if follow else 0
         self._closed = False
@@ -80,7 +86,7 @@ class AuditFile(Documents):
         if isinstance(source, str | os.PathLike):
             self._path = os.fspath(source)
         if follow:
-            if self._path is None or self._path == "-" or os.path.isdir(self._path):
+            if self._path in (None, "-") or (os.path.exists(self._path) and not os.path.isfile(self._path)):
                 raise ValueError("only a file can be followed")
             self._at_end = _opened(self._path)
             if self._at_end >= 0:
@@ -88,9 +94,9 @@ class AuditFile(Documents):
         elif self._path is not None and os.path.isdir(self._path):
             entries = [(path.stat(), path) for path in Path(self._path).iterdir()]
             ordered = sorted((status.st_mtime_ns, str(path)) for status, path in entries if stat.S_ISREG(status.st_mode))
-            self._files = [Capture(path) for _, path in ordered]
+            self._files = [CaptureReader(path) for _, path in ordered]
         else:
-            self._files = [Capture(source)]
+            self._files = [CaptureReader(source)]
         if not follow:
             sizes = [file.position()[1] for file in self._files]
             self._total = None if None in sizes else sum(filter(None, sizes))
@@ -109,7 +115,10 @@ class AuditFile(Documents):
         return self._follow or any(file.waits for file in self._files)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes of the files, uncompressed; 0x1e behind each."""
+        """The bytes of the files, uncompressed; 0x1e behind each. One whose compressed data is damaged costs no other.
+
+        Raises CaptureError when all were read, for those that are damaged.
+        """
         self._closed = False
         return self._watched(self._followed() if self._follow else self._whole())
 
@@ -126,16 +135,24 @@ class AuditFile(Documents):
         return self._done, self._total
 
     def _whole(self) -> Iterator[tuple[str, bytes]]:
-        before = 0
+        before, damaged = 0, []
         for file in self._files:
             if self._closed:
                 return
             place = str(file._path or "input") if file._path != "-" else "standard input"
-            for chunk in file.chunks():
-                self._done = before + file.position()[0]
-                yield place, chunk
+            chunks = file.chunks()
+            if self._closed:        # meanwhile
+                file.close()
+            try:
+                for chunk in chunks:
+                    self._done = before + file.position()[0]
+                    yield place, chunk
+            except CaptureError as e:
+                damaged.append(f"{place}: {e}")
             before += file.position()[0]
             yield place, END
+        if damaged:
+            raise CaptureError("; ".join(damaged))
 
     def _followed(self) -> Iterator[tuple[str, bytes]]:
         assert self._path is not None
@@ -173,11 +190,15 @@ class AuditFile(Documents):
 
 
 def _opened(path: str) -> int:
-    """A descriptor of a file; -1 if there is none yet."""
+    """A descriptor of a file; -1 if there is none yet. Raises OSError for what is none."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)      # a pipe would be waited for
     except FileNotFoundError:
         return -1
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "only a file can be followed", path)
+    return descriptor
 
 
 def _is_another(path: str, before: os.stat_result) -> bool:

@@ -11,20 +11,19 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from queue import Empty, SimpleQueue
+from typing import Protocol, cast
 
 from zlib_ng import zlib_ng
 
 from ..errors import CaptureError
 
-if TYPE_CHECKING:
-    from ..recording import CaptureWriter, Recorded, Writable
-
 #: Bytes of a chunk, at most. The core crosses into Python once a chunk.
 CHUNK = 256 * 1024
 #: Chunks that are read ahead, at most.
 AHEAD = 8
+#: Seconds that a wait for the next chunk lasts at most.
+LOOK = 0.5
 #: Bytes read from a gzip file at a time.
 _PIECE = 64 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -60,8 +59,8 @@ _INFLATE_ERROR = cast("type[Exception]", zlib_ng.error)
 _Item = tuple[bytes, int]
 
 
-class Capture:
-    """A .scap capture.
+class CaptureReader:
+    """Reads a .scap capture, or another file of bytes; falcolib.Capture can be written, too.
 
     source: a path, ``-`` for standard input, or a binary file object, which stays the caller's to close. Gzip, of one or several
     members, is recognised by its first bytes. Reading and decompressing go on in a thread of their own, a few chunks ahead.
@@ -97,14 +96,6 @@ class Capture:
         """The path that is read, ``-`` for standard input; None for a file object."""
         return self._path
 
-    def write(self, target: str | os.PathLike[str] | Writable | CaptureWriter, **options: Any) -> Recorded:
-        """Writes this capture as another, in the newest schema: falcolib.record(), which tells the options; ``filter="…"`` keeps the
-        events that meet a condition.
-        """
-        from ..recording import record
-
-        return record(self, target, **options)
-
     @property
     def waits(self) -> bool:
         """Whether it may have to wait for its next bytes, as at a pipe; a regular file, or one in memory, doesn't."""
@@ -125,8 +116,12 @@ class Capture:
         where the file can't be read; in both cases after everything before that place has been delivered.
         """
         self._done = 0
-        self._pass = current = _Pass(self._path, self._file)
+        self._pass = _Pass(self._path, self._file)      # now and not when the first chunk is asked for: a close() in between counts
+        return self._chunks(self._pass)
+
+    def _chunks(self, current: _Pass) -> Iterator[bytes]:
         try:
+            current.start()
             for chunk, self._done in current:
                 yield chunk
         finally:
@@ -156,14 +151,21 @@ class _Pass:
         self._free: SimpleQueue[None] = SimpleQueue()
         for _ in range(AHEAD):
             self._free.put(None)
-        threading.Thread(target=self._work, args=(path, file), name="falcolib-capture", daemon=True).start()
+        self._from = path, file
+
+    def start(self) -> None:
+        """Begins to read."""
+        threading.Thread(target=self._work, args=self._from, name="falcolib-capture", daemon=True).start()
 
     def __del__(self) -> None:
         os.close(self._wake)        # here and not in close(): the thread has ended, nobody else can mean this number
 
     def __iter__(self) -> Iterator[_Item]:
         while True:
-            item = self._filled.get()
+            try:
+                item = self._filled.get(timeout=LOOK)
+            except Empty:
+                continue            # a signal that comes just before the wait doesn't end it: its handler runs here
             if self._closed or item is None:
                 return
             if isinstance(item, BaseException):

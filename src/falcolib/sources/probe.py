@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
-from .._native import check, error_text, ffi, lib, raise_error
+from .._native import check, error_text, ffi, lib, owned, raise_error
 from ..errors import ProbeError
 from ..schema import hashes
 
@@ -19,6 +19,7 @@ class Loader(Protocol):
     """A probe in the kernel. It stays as long as this object is not closed, and no longer than the process."""
 
     name: str
+    handle: Any                 # of the core's loader, which has iterators; None: there are none
 
     def map(self, name: str) -> int:
         """The descriptor of a map, by its name in the object; it stays the loader's."""
@@ -62,7 +63,7 @@ def object_path() -> Path:
 def check_kernel() -> None:
     """Raises ProbeError, with the cure, if this process can't load a probe into this kernel."""
     if not os.path.exists("/sys/kernel/btf/vmlinux"):
-        raise ProbeError("this kernel has no /sys/kernel/btf/vmlinux: live capture needs Linux 5.11 or later, with CONFIG_DEBUG_INFO_BTF")
+        raise ProbeError("this kernel has no /sys/kernel/btf/vmlinux: live capture needs Linux 5.12 or later, with CONFIG_DEBUG_INFO_BTF")
     effective = 0
     with open("/proc/self/status") as status:
         for line in status:
@@ -83,32 +84,33 @@ class CoreLoader:
         handle = lib.fl_loader_open(code, len(code), error)
         if handle == ffi.NULL:
             raise_error(error.code, error)
-        self._handle: Any = ffi.gc(handle, lib.fl_loader_free)
+        self.handle: Any = handle
+        self._free = owned(handle, lib.fl_loader_free)
 
     def map(self, name: str) -> int:
-        fd = int(lib.fl_loader_map(self._handle, name.encode()))
+        fd = int(lib.fl_loader_map(self.handle, name.encode()))
         if fd < 0:
             raise ProbeError(f"the probe has no map {name}")
         return fd
 
     def choose(self, wanted: bytes) -> None:
         error = error_text()
-        check(lib.fl_loader_choose(self._handle, wanted, error), error)
+        check(lib.fl_loader_choose(self.handle, wanted, error), error)
 
     def attach(self, program: str) -> None:
         error = error_text()
-        check(lib.fl_loader_start(self._handle, program.encode(), error), error)
+        check(lib.fl_loader_start(self.handle, program.encode(), error), error)
 
     def close(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            ffi.release(handle)
+        self.handle = None
+        self._free()
 
 
 class PylibbpfLoader:
     """By pylibbpf. It lacks descriptors of programs, chosen loading and logs; what it makes dies with its BpfObject, which is kept here."""
 
     name = "pylibbpf"
+    handle = None
 
     def __init__(self, path: Path) -> None:
         from pylibbpf import BpfException, BpfObject  # imports llvmlite: only when used

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -24,6 +27,8 @@ WAITING = 64 << 20
 PATIENCE, RETRY = 5.0, 1
 #: Seconds that a wait for the next body lasts at most.
 LOOK = 0.5
+#: Seconds after close() in which what was accepted is looked at, at most: as many as Kubernetes gives a pod that is to end.
+DRAIN = 30.0
 
 
 class AuditWebhook(Documents):
@@ -33,13 +38,17 @@ class AuditWebhook(Documents):
     certificates, a bearer token; limits: of bodies, times and connections (falcolib.web). server: one that has other routes, too, instead
     of one of its own; host, port, security and limits are then that one's. limit, on_fault: as AuditFile has them.
 
-    A request is answered with 200 once its body is there, before it is looked at: what can't be used is counted in Engine.stats().
+    A request is answered with 200 once its body is there, before it is looked at: what can't be used is counted in Engine.stats(). What was
+    answered so is looked at, also when the run is told to stop: it refuses new requests with 503, and ends when the queue is empty, or
+    after 30 seconds; what is left then is told in the log ``falcolib`` and counted.
     ``strict`` looks first, and answers as Falco did before 2022: 400 for a body that is no list of events. Other answers: 405 for what is
     no POST, 400 for another content type than application/json and for a body that is too large or too slow, 401 without the token, 429
-    when more comes than is looked at.
+    when more comes than is looked at, 503 while nobody reads.
 
     ``counts`` tells how many requests came to what end. Raises OSError if the port can't be had.
     """
+
+    drains = True
 
     def __init__(
         self,
@@ -68,6 +77,8 @@ class AuditWebhook(Documents):
         self._taken = 0
         self._done = 0
         self._closed = False
+        self._accepting = False     # changed, and believed, under the lock: so no body comes when the reader has seen the last
+        self._lock = threading.Lock()
         methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]
         self.server.add([Route(path, self.server.guarded(self._answer), methods=methods) for path in paths])
 
@@ -84,6 +95,9 @@ class AuditWebhook(Documents):
         self._closed = False
         return self._watched(self._received())
 
+    def _largest(self) -> int:
+        return self.server.limits.body
+
     def close(self) -> None:
         """Ends chunks() soon: requests under way are answered, and what was answered is delivered. May be called at any time, more than
         once, from any thread and from a signal handler."""
@@ -97,29 +111,52 @@ class AuditWebhook(Documents):
         return self._done, None
 
     def _received(self) -> Iterator[tuple[str, bytes]]:
-        if self._own:
-            self.server.start()
+        self._accepting = True
         try:
+            if self._own:
+                self.server.start()
             while not self._closed:
                 try:
                     item = self._bodies.get(timeout=LOOK)
                 except Empty:
                     continue        # a signal that comes just before the wait doesn't end it: its handler runs here
-                if item is None:
-                    break
-                yield from self._delivered(item)
-            if self._own:
-                self.server.join()
-            while True:             # what was answered while the server stopped
-                try:
-                    item = self._bodies.get_nowait()
-                except Empty:
-                    return
                 if item is not None:
                     yield from self._delivered(item)
+            self._refuse()
+            until = time.monotonic() + DRAIN
+            while (item := self._next()) is not None:
+                if time.monotonic() > until:
+                    self._tell_left(item)
+                    return
+                yield from self._delivered(item)
         finally:
+            self._refuse()
             if self._own:
                 self.server.close()
+
+    def _refuse(self) -> None:
+        """From now on no body is accepted."""
+        with self._lock:
+            self._accepting = False
+
+    def _next(self) -> tuple[str, bytes] | None:
+        """A body that waits; None if there is none."""
+        try:
+            while (item := self._bodies.get_nowait()) is None:
+                pass                # close() has been called more than once
+        except Empty:
+            return None
+        return item
+
+    def _tell_left(self, item: tuple[str, bytes] | None) -> None:
+        """What was accepted, and there was no time for."""
+        bodies = size = 0
+        while item is not None:
+            bodies, size, item = bodies + 1, size + len(item[1]), self._next()
+        self._taken += size
+        self.counts["given_up"] += bodies
+        logging.getLogger("falcolib").error(
+            "%r was told to end %g s ago, and gives up %d bodies of audit events (%d bytes) that it accepted", self, DRAIN, bodies, size)
 
     def _delivered(self, item: tuple[str, bytes]) -> Iterator[tuple[str, bytes]]:
         client, body = item
@@ -153,9 +190,13 @@ class AuditWebhook(Documents):
         if not await self._room(len(body)):
             self.counts["busy"] += 1
             return PlainTextResponse("more comes than can be looked at", 429, {"retry-after": str(RETRY)})
-        self._size += len(body)
-        self.counts["accepted"] += 1
-        self._bodies.put((f"{request.client.host}:{request.client.port}" if request.client else "webhook", body))
+        with self._lock:
+            if self._closed or not self._accepting:
+                self.counts["refused"] += 1
+                return PlainTextResponse("nobody looks at audit events now", 503, {"retry-after": str(RETRY), "connection": "close"})
+            self._size += len(body)
+            self.counts["accepted"] += 1
+            self._bodies.put((f"{request.client.host}:{request.client.port}" if request.client else "webhook", body))
         return HTMLResponse("<html><body>Ok</body></html>") if self._strict else Empty_()
 
     async def _room(self, size: int) -> bool:
@@ -163,8 +204,10 @@ class AuditWebhook(Documents):
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE
         while self._size - self._taken > max(WAITING - size, 0):
-            if self._closed or loop.time() >= until:
+            if loop.time() >= until:
                 return False
+            if self._closed:        # refused below
+                return True
             await asyncio.sleep(0.02)
         return True
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ..errors import Location
-from ..evaluate import Step
 from ..lint.logic import is_placeholder
 from ..rules.ast import Check, CheckedRule
 from ..rules.check import checks_of
@@ -26,6 +25,7 @@ class Gap:
 
     @property
     def at(self) -> Location:
+        """Where the test is written."""
         return self.check.at
 
     def __str__(self) -> str:
@@ -55,12 +55,9 @@ class Coverage:
         """A case that was run."""
         case = outcome.case
         self._cases.setdefault(case.rule, set()).add(bool(case.expected))
-        todo = [outcome.step] if outcome.step is not None else []
-        while todo:
-            step: Step = todo.pop()
-            if isinstance(step.condition, Check):
-                self._seen.add((step.condition.at, step.condition, step.holds))
-            todo += step.steps
+        for node in outcome.tree.walk() if outcome.tree is not None else ():
+            if node.check is not None and node.outcome.holds is not None:
+                self._seen.add((node.check.at, node.check, node.outcome.holds))
 
     @property
     def untested(self) -> list[CheckedRule]:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from ..compiler import Program, compile_rules
 from ..engine import Engine
-from ..evaluate import Step, trace
+from ..explain.tree import Node, build, deciding_tests
 from ..explain.values import getter
 from ..render import NA
 from ..rules import RuleSet
-from ..rules.ast import Check, CheckedAnd, CheckedNot, CheckedOr, CheckedRule
+from ..rules.ast import CheckedRule
 from ..rules.text import check_text, value_text
 from ..schema import nearest
-from ..sources import Capture, Source
+from ..sources import CaptureReader, Source
 from ..sources.audit import AuditFile
 from .format import Case, Fields, RuleTestFile
 
@@ -27,13 +27,13 @@ _SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a case. ``why``: lines that tell how it failed; empty if it passed. ``steps``: how the rule's condition went, where the
+    """What came of a case. ``why``: lines that tell how it failed; empty if it passed. ``tree``: how the rule's condition went, where the
     event's fields are known."""
 
     case: Case
     passed: bool
     why: tuple[str, ...] = ()
-    step: Step | None = field(default=None, repr=False)
+    tree: Node | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         lines = [f"{self.case.at}: {'passed' if self.passed else 'FAILED'}: {self.case.id}", *("    " + line for line in self.why)]
@@ -46,7 +46,7 @@ class _Replay:
 
     matched: dict[str, list[int]]
     last: int
-    steps: dict[tuple[str, int], Step]
+    trees: dict[tuple[str, int], Node]
 
 
 class Runner:
@@ -86,8 +86,8 @@ class Runner:
             event = {"evt.source": rule.source, "evt.type": "pluginevent", **event}
         matched = any(alert.rule == rule.name for alert in self._engine.run([event]))
         passed = matched == case.expected
-        step = trace(rule.condition, getter(event)) if self._traced or not passed else None
-        return Outcome(case, passed, () if passed else tuple(_why(rule, matched, step, event)), step)
+        tree = build(rule.condition, getter(event)) if self._traced or not passed else None
+        return Outcome(case, passed, () if passed else tuple(_why(rule, matched, tree, event)), tree)
 
     # ---- on captures ----
 
@@ -102,13 +102,13 @@ class Runner:
             where = f" (events {', '.join(map(str, matched[:10]))}{', …' if count > 10 else ''})" if matched else ""
             wanted = f"{case.expected} times" if not isinstance(case.expected, bool) else "it must" if case.expected else "it must not"
             return Outcome(case, False, (f"the rule matches {count} times in {case.capture}{where}; wanted: {wanted}",))
-        step = replay.steps.get((case.rule, case.number))
-        if step is None:
+        tree = replay.trees.get((case.rule, case.number))
+        if tree is None:
             return Outcome(case, False, (f"{case.capture} has no event {case.number}: its last is {replay.last}",))
         did = case.number in matched
         if did == case.expected:
-            return Outcome(case, True, (), step)
-        return Outcome(case, False, tuple(_why(self.rules[case.rule], did, step, None)), step)
+            return Outcome(case, True, (), tree)
+        return Outcome(case, False, tuple(_why(self.rules[case.rule], did, tree, None)), tree)
 
     def _replayed(self, case: Case) -> _Replay:
         """A capture is run once, for all cases that are about it."""
@@ -122,20 +122,20 @@ class Runner:
             for other in self.file.cases:
                 if other.capture == path and other.number is not None:
                     wanted.setdefault(other.number, []).append(other.rule)
-            steps: dict[tuple[str, int], Step] = {}
+            trees: dict[tuple[str, int], Node] = {}
             last = 0
             for event in Engine().events(_open(path)) if wanted else ():
                 last = event.num
                 for name in wanted.get(event.num, ()):
-                    steps[name, event.num] = trace(self.rules[name].condition, getter(event))
-            self._replays[path] = _Replay(matched, last, steps)
+                    trees[name, event.num] = build(self.rules[name].condition, getter(event))
+            self._replays[path] = _Replay(matched, last, trees)
         return self._replays[path]
 
 
 def _open(path: Path) -> Source:
     """A file of events: a capture, or audit events as JSON."""
     names = {suffix.lower() for suffix in path.suffixes}
-    return AuditFile(path) if names & {".json", ".jsonl", ".ndjson"} else Capture(str(path))
+    return AuditFile(path) if names & {".json", ".jsonl", ".ndjson"} else CaptureReader(str(path))
 
 
 def run_tests(
@@ -157,37 +157,22 @@ def run_tests(
 # ---- why ---------------------------------------------------------------------------------------------------------------------------------
 
 
-def _why(rule: CheckedRule, matched: bool, step: Step | None, event: Fields | None) -> Iterator[str]:
+def _why(rule: CheckedRule, matched: bool, tree: Node | None, event: Fields | None) -> Iterator[str]:
     yield f"the rule {'matches' if matched else 'does not match'}, and {'must not' if matched else 'must'}"
     if event is not None:
         yield "event: {" + ", ".join(f"{name}: {_shown(value)}" for name, value in event.items()) + "}"
-    if step is not None and step.holds == matched:
-        deciding = list(_deciding(step))
-        yield from (_told(leaf) for leaf in deciding[:_SHOWN])
+    if tree is not None and tree.outcome.holds == matched:
+        deciding = list(deciding_tests(tree))
+        yield from (_told(test) for test in deciding[:_SHOWN])
         if len(deciding) > _SHOWN:
             yield f"… and {len(deciding) - _SHOWN} more tests"
 
 
-def _deciding(step: Step) -> Iterator[Step]:
-    """The tests that made a condition what it is: of an ``and`` that is false the one that stopped it, of one that is true all."""
-    todo = [step]
-    while todo:
-        at = todo.pop()
-        match at.condition:
-            case Check():
-                yield at
-            case CheckedNot():
-                todo.append(at.steps[0])
-            case CheckedAnd() | CheckedOr() if at.steps:
-                all_ = at.holds == isinstance(at.condition, CheckedAnd)
-                todo += reversed(at.steps) if all_ else at.steps[-1:]
-
-
-def _told(step: Step) -> str:
-    check = step.condition
-    assert isinstance(check, Check)
+def _told(test: Node) -> str:
+    check = test.check
+    assert check is not None
     via = "".join(f", in macro '{name}'" for name in check.via)
-    return f"{check.at}: {'true' if step.holds else 'false'}: {check_text(check)}   [{check.slot}: {_shown(step.value)}]{via}"
+    return f"{check.at}: {'true' if test.outcome.holds else 'false'}: {check_text(check)}   [{check.slot}: {_shown(test.value)}]{via}"
 
 
 def _shown(value: object) -> str:
