@@ -18,6 +18,9 @@ CONFORMANCE = ROOT / os.environ.get("CONFORMANCE", "../shared/conformance")
 SPEC = ROOT / os.environ.get("SPEC", "../shared/spec")
 
 os.environ.pop("PYTHONUNBUFFERED", None)    # commands are tested as users run them
+for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):         # what receivers on the loopback are sent goes straight there
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
 os.environ["FALCOLIB_CACHE"] = tempfile.mkdtemp(prefix="falcolib-cache-")       # not the user's
 atexit.register(shutil.rmtree, os.environ["FALCOLIB_CACHE"], ignore_errors=True)
 

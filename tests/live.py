@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Help for tests that watch this machine: a run in a thread, and waiting for what it finds."""
 
-import os
+import pathlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,9 @@ import falcolib
 
 #: Seconds that a test waits for what must come: the machine may be busy with other work.
 PATIENCE = 60
+
+#: For `in_child`: opens and closes a file that often, in pairs of calls.
+FLOOD = "import os, sys; [os.close(os.open('/dev/null', os.O_RDONLY)) for _ in range(int(sys.argv[1]))]"
 
 
 def reason_to_skip() -> str | None:
@@ -29,6 +34,16 @@ def reason_to_skip() -> str | None:
 
 WHY_NOT = reason_to_skip()
 needs_live = [pytest.mark.live, pytest.mark.skipif(WHY_NOT is not None, reason=f"no live capture here: {WHY_NOT}")]
+
+
+def until_watching(run: "subprocess.Popen[str]") -> None:
+    """Waits until `falcolib run` says on its standard error, a pipe, that it watches this machine; fails if it ends before."""
+    assert run.stderr
+    said = ""
+    while "Watching this machine" not in said:
+        line = run.stderr.readline()
+        assert line, said
+        said += line
 
 
 class Watch:
@@ -81,15 +96,30 @@ class Watch:
         return self.of(rule)[0]
 
 
-def in_child(action: Callable[[], object]) -> int:
-    """Does something in a child, and returns its number when it has ended. What it raises shows as status 1."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
+class Recording(Watch):
+    """A live run that is recorded."""
+
+    def __init__(self, rules: str | falcolib.RuleSet, path: pathlib.Path) -> None:
+        super().__init__(rules)
+        self.writer = falcolib.CaptureWriter(path)
+
+    def _run(self) -> None:
         try:
-            action()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(pid, 0)[1] == 0
-    return pid
+            for alert in self.engine.record(self.live, self.writer):
+                self.alerts.append(alert)
+        except BaseException as e:
+            self.failure = e
+
+
+def in_child(code: str, *arguments: object) -> int:
+    """Runs Python code in a process of its own, with its arguments in `sys.argv[1:]`, and returns its number when it has ended well.
+
+    Not a fork of this process: where a thread of it ends just then, the child may find AddressSanitizer's locks held, and never returns.
+    """
+    child = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)])
+    try:
+        assert child.wait(PATIENCE) == 0
+    finally:
+        child.kill()
+        child.wait()
+    return child.pid

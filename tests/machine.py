@@ -69,6 +69,8 @@ def rule(name: str, condition: Checked, *events: str, output: tuple[str, ...] = 
         "syscall",
         frozenset(),
         enabled,
+        False,
+        0,
         HERE,
         condition,
         frozenset(map(event_id, events or ("OPENAT_2_X",))),

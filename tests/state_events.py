@@ -54,7 +54,7 @@ def read(fd: int, *, tid: int = 100, res: int = 0) -> bytes:
     return named("READ_X", tid=tid, res=res, data=b"", fd=fd, size=10)
 
 
-def exit_(*, tid: int = 100, ts: int = TIME, reaper: int = 0) -> bytes:
+def exit_(*, tid: int = 100, ts: int = TIME, reaper: int | None = 0) -> bytes:
     return named("PROCEXIT_1_E", tid=tid, ts=ts, status=0, ret=0, sig=0, core=0, reaper_tid=reaper)
 
 

@@ -255,6 +255,15 @@ def test_a_bad_item_costs_no_other() -> None:
     assert (sorted(found), len(problems)) == (["pods", "secrets"], 4)
 
 
+def test_bodies_may_be_nested_as_deep_as_api_servers_take_them() -> None:
+    for left, right in (("[", "]"), ('{"a":', "}")):
+        body = left * 9_990 + "1" + right * 9_990
+        deep = json.dumps(event(resource="jobs"))[:-1] + f',"requestObject":{{"}}":"]","b":{body}}}}}'
+        assert resources(lines(event(), deep.encode(), event(resource="nodes"))) == (["jobs", "nodes", "pods"], [])
+        head = '{"kind":"EventList","apiVersion":"audit.k8s.io/v1","items":['
+        assert resources(f"{head}{json.dumps(event())},{deep}]}}".encode()) == (["jobs", "pods"], [])
+
+
 def test_nulls_are_as_if_absent() -> None:
     nulls = event() | {"impersonatedUser": None, "requestURI": None, "objectRef": {"resource": "pods", "name": None, "apiGroup": None}}
     assert resources(lines(nulls)) == (["pods"], [])

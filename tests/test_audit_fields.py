@@ -26,6 +26,14 @@ class TestValues:
         assert value(event(verb=None), "ka.verb") is None
         assert value(text(event()).replace(b'"verb":"create"', b'"verb":null'), "ka.verb") == "null"
 
+    def test_who_writes_letters_as_escapes_evades_no_test_of_json(self) -> None:
+        data = (rb'{"kind":"Event","auditID":"a","requestObject":{"data":'
+                rb'{"\u0061ws":"p\u0061ss\u002fw\u003c\/ \u0022\n\u0007\ud83d\ude00\ud83d"}}}')
+        assert value(data, "ka.req.configmap.obj") == r'{"aws":"pass/w</ \"\n\u0007😀\ud83d"}'
+        assert value(data, "jevt.obj").count("pass/w</") == 1
+        found = falcolib.Engine(rules(['ka.req.configmap.obj contains "pass/w<"'])).run([data])
+        assert [alert.rule for alert in found] == ["r0"]
+
     def test_blanks_are_left_out(self) -> None:
         data = json.dumps(event(requestObject={"data": {"a": ["x y", 1]}}), indent=3).encode()
         assert value(data, "ka.req.configmap.obj") == '{"a":["x y",1]}'
@@ -51,14 +59,32 @@ class TestValues:
         assert value(e, "json.value[/b/01]") is None
         assert value(e, "json.value[/b]") == '[[0],["x"]]'
 
+    def test_an_empty_pointer_is_the_whole_event_and_one_without_is_none(self) -> None:
+        data = b'{"kind": "Event", "auditID": "a", "": 1, "b": [ ]}'
+        whole = '{"kind":"Event","auditID":"a","":1,"b":[]}'
+        assert values(data, "json.value[]", "jevt.value[]") == [whole, whole]
+        assert matched('jevt.value[""] contains demo and json.value[\'\'] startswith "{"', event())
+        found = falcolib.Engine(rules(["ka.verb exists"], "%json.value[]|%jevt.value['']")).run([data.replace(b'""', b'"verb"')])
+        assert [alert.message for alert in found] == ["|".join([whole.replace('""', '"verb"')] * 2)]
+
     def test_the_whole_event(self) -> None:
         assert value(b'{"kind":"Event","a":[],"b":{"c":[1,{}]}}', "jevt.obj").replace("\ufffd", "\n") == (
             '{\n  "kind": "Event",\n  "a": [],\n  "b": {\n    "c": [\n      1,\n      {}\n    ]\n  }\n}')
         assert value(event(), "json.rawtime") == "1795405093580968000"
 
+    def test_the_plugin_that_an_event_is_of_and_its_text(self) -> None:
+        data = json.dumps(event(), indent=1).encode()
+        assert values(data, "evt.pluginname", "evt.plugininfo") == ["k8saudit", text(event()).decode().rstrip()]
+        assert matched("evt.pluginname = k8saudit and evt.plugininfo contains demo", event())
+        assert values(b'{"kind":"Event"}', "evt.pluginname", "evt.plugininfo") == ["k8saudit", '{"kind":"Event"}']
+
     def test_query_parameters(self) -> None:
         e = event(requestURI="/exec?command=a%20b&command=c&x=&tty&d=1+2#e=1")
         wanted = {"command": "a b", "x": "", "tty": "", "d": "1 2", "e": None, "y": None}
+        bad = event(requestURI="/exec?command=%zz&command=id&%&x=1")        # a pair that can't be decoded hides no other
+        assert values(bad, "ka.uri.param[command]", "ka.uri.param[x]") == ["id", "1"]
+        semicolons = event(requestURI="/exec?command=ls;y=1&;x=0&command=a%3Bb&x=2")    # nor does one that API servers pass over
+        assert values(semicolons, "ka.uri.param[command]", "ka.uri.param[x]", "ka.uri.param[y]") == ["a;b", "2", None]
         assert {key: value(e, f"ka.uri.param[{key}]") for key in wanted} == wanted
 
     def test_the_pod_that_a_request_is_about(self) -> None:
@@ -87,6 +113,13 @@ class TestLists:
         assert values(e, "ka.req.container.image.repository", "ka.req.container.privileged", "ka.req.pod.run_as_user") == [
             "registry:5000/team/app", "true", "5"]
 
+    @pytest.mark.parametrize(("values_", "any_"), [
+        ([True, False], "true"), ([False, "true", None, 1], "false"), ([[True], {"a": True}, True], "true"), ([], "false")])
+    def test_one_privileged_container_makes_a_privileged_pod(self, values_: list[object], any_: str) -> None:
+        containers = [{"name": "a", "securityContext": {"privileged": x}} for x in values_]
+        assert value(pod(*containers, {"name": "b"}), "ka.req.container.privileged") == any_
+        assert value(event(requestObject={"spec": {"containers": {}}}), "ka.req.container.privileged") is None
+
     def test_an_image_that_is_missing_leaves_none(self) -> None:
         assert values(pod(A, {"name": "c"}), "ka.req.pod.containers.image", "ka.req.pod.containers.name") == [None, ["a", "c"]]
 
@@ -114,7 +147,8 @@ class TestLists:
             ["/proc"], ["d"], ["hostPath", "flexVolume", "emptyDir"]]
         has = {"/proc": "true", "/pro": "false", "/pro*": "true", "/etc*": "false", "*": "true"}
         assert {key: value(e, f"ka.req.volume.hostpath[{key}]") for key in has} == has
-        assert value(pod(A), "ka.req.volume.hostpath[/proc]") == "false"
+        assert value(pod(A, volumes=[]), "ka.req.volume.hostpath[/proc]") == "false"
+        assert values(pod(A), "ka.req.volume.hostpath[/proc]", "ka.req.volume.hostpath[*]") == [None, None]
 
     def test_in_is_all_and_intersects_is_any(self) -> None:
         assert matched("ka.user.groups in (dev, ops, x)", event())

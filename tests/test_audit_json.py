@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import io
 import json
+import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +63,28 @@ def test_every_place_of_a_document(value: Any, indent: int | None, ascii: bool, 
     document = {"kind": "Event", "auditID": "x", "requestObject" if body else "other": value}
     data = json.dumps(document, indent=indent, ensure_ascii=ascii).encode()
     assert read(data) == 1
+
+
+def escaped(text: str, chance: random.Random) -> str:
+    """A JSON text, with some characters of its strings as escapes that it could do without."""
+    def escape(m: re.Match[str]) -> str:
+        c = m[0]
+        if c in '"\\' or len(c) > 1 or chance.random() < 0.5:
+            return c
+        if c == "/":
+            return "\\/"
+        units = c.encode("utf-16-be")
+        return "".join(f"\\u{units[n]:02x}{units[n + 1]:02X}" for n in range(0, len(units), 2))
+
+    return re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + re.sub(r"\\u....|\\.|[\s\S]", escape, m[0][1:-1]) + '"', text)
+
+
+@given(value=VALUES, chance=st.randoms(use_true_random=False))
+def test_json_text_has_those_escapes_alone_that_it_needs(value: Any, chance: random.Random) -> None:
+    plain = json.dumps({"a": value}, separators=(",", ":"), ensure_ascii=False)
+    data = f'{{"kind": "Event", "auditID": "x", "other": {escaped(plain, chance)}}}'.encode()
+    found = [event["json.value[/other]"] for event in falcolib.Engine().events(falcolib.AuditFile(io.BytesIO(data)))]
+    assert found == [plain.translate(_CONTROL)]
 
 
 @given(value=VALUES, keys=st.lists(KEYS, min_size=1, max_size=3))

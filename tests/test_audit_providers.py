@@ -8,6 +8,7 @@ import gzip
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 import falcolib
@@ -113,6 +114,29 @@ class TestGke:
                                      b'{"records":[{"category":"kube-audit","properties":7}],"logEvents":[7]}'])
 def test_what_holds_nothing_gives_nothing(unwrap: Any, message: bytes) -> None:
     assert not list(unwrap(message))
+
+
+AKS = {"category": "kube-audit", "resourceId": "/x/PROD", "properties": {"log": LINE}}
+
+
+@pytest.mark.parametrize(("unwrap", "message"), [(unwrap_eks, {"message": LINE}), (unwrap_aks, AKS), (unwrap_gke, GKE)])
+def test_messages_may_come_in_lists(unwrap: Any, message: dict[str, Any]) -> None:
+    one, = unwrap(message)
+    both: list[Any] = [message, 7, None, [], message]
+    assert [list(unwrap(x)) for x in (both, json.dumps(both), json.dumps(both).encode())] == [[one, one]] * 3
+
+
+def test_a_bad_record_costs_no_other() -> None:
+    bad = [{**AKS, "properties": "{"}, {**AKS, "properties": {"log": "{"}}, {**AKS, "properties": {"log": "[" * 100_000}}]
+    assert len(list(unwrap_aks({"records": [*bad, AKS]}))) == 1
+
+
+@pytest.mark.parametrize("unwrap", [unwrap_eks, unwrap_aks, unwrap_gke])
+def test_nesting_without_end_is_no_json(unwrap: Any) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        list(unwrap("[" * 100_000))
+    with pytest.raises(msgspec.DecodeError):
+        list(unwrap("[" * 100_000 + "]" * 100_000))
 
 
 @pytest.mark.parametrize("unwrap", [unwrap_eks, unwrap_aks, unwrap_gke])

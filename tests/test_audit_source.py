@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import http.client
 import json
 import os
 import pathlib
@@ -19,8 +21,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import falcolib
-from audit_events import event, rules, text
+from audit_events import event, pod, rules, text
 from conftest import ROOT
+from falcolib.daemon.choices import Choices
+from falcolib.daemon.sources import FAULTS, asked_for, audit_source
+from live import WHY_NOT
 
 RULES = """
 - rule: Created
@@ -52,6 +57,17 @@ class TestFiles:
         (tmp_path / "log").write_bytes(gzip.compress(named("1")) + gzip.compress(named("2")))
         assert ids(falcolib.AuditFile(tmp_path / "log")) == ["1", "2"]
 
+    def test_a_damaged_file_is_told_by_name_and_costs_no_other(self, tmp_path: pathlib.Path) -> None:
+        for n, name in enumerate(("1", "2.gz", "3", "4.gz", "5")):
+            data = text(event(auditID=name))
+            (tmp_path / name).write_bytes({"2.gz": gzip.compress(data)[:20], "4.gz": b"\x1f\x8bno"}.get(name, data))
+            os.utime(tmp_path / name, (n, n))
+        found: list[str] = []
+        run = falcolib.Engine(rules(["ka.auditid exists"], "%ka.auditid")).run(falcolib.AuditFile(tmp_path))
+        with pytest.raises(falcolib.CaptureError, match=r"/2\.gz: compressed offset \d+: .* truncated; .*/4\.gz: compressed offset "):
+            found.extend(alert.message for alert in run)
+        assert found == ["1", "3", "5"]
+
     def test_a_file_can_be_read_again_and_its_position_is_told(self, tmp_path: pathlib.Path) -> None:
         (tmp_path / "log").write_bytes(named("1") * 3)
         source = falcolib.AuditFile(tmp_path / "log")
@@ -63,6 +79,9 @@ class TestFiles:
             falcolib.AuditFile(tmp_path / "log")
         with pytest.raises(ValueError, match="only a file can be followed"):
             falcolib.AuditFile(tmp_path, follow=True)
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match="only a file can be followed"):
+            falcolib.AuditFile(tmp_path / "pipe", follow=True)
 
     def test_faults_name_file_and_line(self, tmp_path: pathlib.Path) -> None:
         for name in ("a", "b"):
@@ -89,7 +108,7 @@ class Following:
 
 
 def until(holds: Callable[[], bool], told: Callable[[], str] = lambda: "") -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < end, told()
         time.sleep(0.01)
@@ -173,6 +192,37 @@ class TestCommand:
         (line,) = map(json.loads, done.stdout.splitlines())
         assert (line["source"], line["output_fields"]["ka.auditid"]) == ("k8s_audit", "1")
 
+    def test_without_rules_audit_events_have_our_own(self, tmp_path: pathlib.Path, attack1: pathlib.Path) -> None:
+        (tmp_path / "log").write_bytes(text(pod({"name": "a", "image": "x", "securityContext": {"privileged": True}})))
+        done = command("--audit", tmp_path / "log")
+        assert b"A privileged pod was created" in done.stdout
+        assert b"rules from falcolib" in done.stderr
+        both = command("--audit", tmp_path / "log", "--capture", attack1, "-o", "rule_matching=all").stdout
+        assert b"A privileged pod was created" in both
+        assert len(both.splitlines()) > len(done.stdout.splitlines())
+        explained = subprocess.run([sys.executable, "-m", "falcolib", "explain", "--audit", str(tmp_path / "log"), "--event", "1"],
+                                   capture_output=True, check=True, timeout=120)
+        assert b"MATCHES  Privileged pod created" in explained.stdout
+
+    @pytest.mark.parametrize(("choices", "kind", "expected"), [
+        (Choices(), "modern_ebpf", ["syscall"]), (Choices(disabled=("syscall",)), "modern_ebpf", ["k8s_audit"]),
+        (Choices(), "nodriver", ["k8s_audit"]), (Choices(), "replay", ["syscall"]), (Choices(captures=("a",)), "modern_ebpf", ["syscall"]),
+        (Choices(audits=("a",)), "modern_ebpf", ["k8s_audit"]), (Choices(audits=("a",)), "replay", ["syscall", "k8s_audit"]),
+        (Choices(audits=("http://",)), "modern_ebpf", ["syscall", "k8s_audit"]),
+        (Choices(audits=("http://",), disabled=("syscall",)), "modern_ebpf", ["k8s_audit"]),
+        (Choices(audits=("http://",), enabled=("syscall",)), "modern_ebpf", ["syscall", "k8s_audit"]),
+        (Choices(enabled=("k8s_audit",)), "modern_ebpf", ["k8s_audit"]), (Choices(disabled=("k8s_audit",)), "modern_ebpf", ["syscall"]),
+    ])
+    def test_whose_rules_are_ours_where_none_are_named(self, choices: Choices, kind: str, expected: list[str]) -> None:
+        assert asked_for(choices, kind) == expected
+
+    def test_a_source_that_no_rule_is_for_is_told(self, tmp_path: pathlib.Path, rule_file: pathlib.Path) -> None:
+        (tmp_path / "log").write_bytes(named("1"))
+        (tmp_path / "calls.yaml").write_text("- {rule: r, desc: d, condition: evt.type=open, output: x, priority: INFO}")
+        told = b"no enabled rule is for events of the source k8s_audit"
+        assert told in command("-r", tmp_path / "calls.yaml", "--audit", tmp_path / "log").stderr
+        assert told not in command("-r", rule_file, "--audit", tmp_path / "log").stderr
+
     def test_mistakes_are_told(self, rule_file: pathlib.Path) -> None:
         for arguments, told in (
             (["--audit", "ftp://x"], "scheme 'ftp' is not supported"), (["--disable-source", "k8s"], "there is no source 'k8s'"),
@@ -207,6 +257,69 @@ class TestCommand:
             serving.communicate()
 
 
+    def test_strangers_cannot_fill_the_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        source = audit_source("http://127.0.0.1:0")
+        assert isinstance(source, falcolib.AuditWebhook)
+        engine = falcolib.Engine(rules(["ka.auditid exists"]))
+        run = threading.Thread(target=lambda: list(engine.run(source)))
+        run.start()
+        try:
+            for _ in range(20):
+                url = f"http://127.0.0.1:{source.port}/k8s_audit"
+                request = urllib.request.Request(url, b"{\n" * 10, {"Content-Type": "application/json"})
+                assert urllib.request.urlopen(request, timeout=30).status == 200
+            until(lambda: engine.stats().malformed == 200)
+        finally:
+            engine.stop()
+            run.join()
+        told = [record.message for record in caplog.records if record.name == "falcolib.sources"]
+        assert len(told) == FAULTS
+        assert all(re.match(r"127\.0\.0\.1:\d+:\d+: no valid JSON", line) for line in told)
+
+    def test_what_was_answered_before_sigterm_is_alerted_on(self, rule_file: pathlib.Path, tmp_path: pathlib.Path) -> None:
+        """Clients post all the time, and the alerts are read slowly, so that bodies wait in the queue when the signal comes."""
+        with open(tmp_path / "log", "w") as log:
+            serving = subprocess.Popen([sys.executable, "-m", "falcolib", "run", "-r", str(rule_file), "--disable-source", "syscall",
+                                        "--audit", "http://127.0.0.1:0"], stdout=subprocess.PIPE, stderr=log, text=True)
+        assert serving.stdout is not None
+        try:
+            until(lambda: "Ctrl-C" in (tmp_path / "log").read_text())
+            port = int(re.search(r"at http://127.0.0.1:(\d+)", (tmp_path / "log").read_text())[1])     # type: ignore[index]
+            accepted: list[str] = []
+            threads = [threading.Thread(target=post_until_refused, args=(port, f"{n}", accepted)) for n in range(4)]
+            for thread in threads:
+                thread.start()
+            until(lambda: len(accepted) > 3000)     # more than a pipe holds: bodies wait in the queue
+            serving.send_signal(signal.SIGTERM)
+            found = serving.stdout.read()           # to its end: it has ended
+            assert serving.wait(60) == 0
+            for thread in threads:
+                thread.join(60)
+            alerted = re.findall(r"Notice created (\S+) by demo", found)
+            assert set(accepted) <= set(alerted)
+            # an answer may not have come through: such a client posts again
+            assert len(alerted) == len(set(alerted)) <= len(accepted) + len(threads)
+        finally:
+            serving.kill()
+            serving.communicate()
+
+
+def post_until_refused(port: int, name: str, accepted: list[str]) -> None:
+    """Posts one event after the other; notes those that were answered with 200."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
+        for n in range(1 << 20):
+            try:
+                client.request("POST", "/k8s_audit", named(f"{name}.{n}"), {"Content-Type": "application/json"})
+                answer = client.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                return
+            if answer.status == 200:
+                accepted.append(f"{name}.{n}")
+            elif answer.status == 503:
+                return
+
+
 def test_system_calls_and_audit_events_in_one_engine(tmp_path: pathlib.Path, attack1: pathlib.Path) -> None:
     (tmp_path / "log").write_bytes(named("1") + named("2"))
     both = falcolib.RuleSet.load(ROOT / "rules/falcolib_rules.yaml").merge(falcolib.RuleSet.parse(RULES))
@@ -217,6 +330,34 @@ def test_system_calls_and_audit_events_in_one_engine(tmp_path: pathlib.Path, att
     assert [a.time for a in alerts] == sorted(a.time for a in alerts)
     alone = list(falcolib.Engine(both, matching="all").run(falcolib.Capture(attack1)))
     assert [a.rule for a in alerts if a.source == "syscall"] == [a.rule for a in alone]
+
+
+@pytest.mark.live
+@pytest.mark.skipif(WHY_NOT is not None, reason=f"no live capture here: {WHY_NOT}")
+def test_this_machine_and_the_webhook_in_one_engine(tmp_path: pathlib.Path) -> None:
+    seen = tmp_path / "seen"
+    both = falcolib.RuleSet.parse(f"- {{rule: Opened, desc: d, condition: 'evt.type in (open, openat) and fd.name = {seen}', "
+                                  "output: opened %fd.name, priority: INFO}\n").merge(falcolib.RuleSet.parse(RULES))
+    engine = falcolib.Engine(both, matching="all")
+    live, webhook = falcolib.Live(), falcolib.AuditWebhook("127.0.0.1", 0)
+    alerts: list[falcolib.Alert] = []
+    thread = threading.Thread(target=lambda: alerts.extend(engine.run([live, webhook])))
+    thread.start()
+    try:
+        assert live.ready.wait(60)
+        for n in range(20):
+            seen.write_text("")
+            request = urllib.request.Request(f"http://127.0.0.1:{webhook.port}/k8s_audit", named(f"{n}"),
+                                             {"Content-Type": "application/json"})
+            assert urllib.request.urlopen(request, timeout=60).status == 200
+        until(lambda: len(alerts) >= 40)
+    finally:
+        engine.stop()
+        thread.join(60)
+    assert not thread.is_alive()
+    assert [a.message for a in alerts if a.source == "k8s_audit"] == [f"created {n} by demo" for n in range(20)]
+    assert [a.message for a in alerts if a.source == "syscall"] == [f"opened {seen}"] * 20
+    assert {(a.source, a.rule) for a in alerts} == {("k8s_audit", "Created"), ("syscall", "Opened")}
 
 
 @pytest.mark.conformance

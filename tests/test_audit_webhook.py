@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import pathlib
+import re
 import socket
 import ssl
 import subprocess
@@ -90,9 +91,10 @@ class TestAnswers:
             assert webhook.post(b"", method="PUT") == (405, "PUT method not allowed")
             assert webhook.post(listed("5"), headers={"Content-Type": "text/plain"}) == (400, "wrong Content Type")
             assert webhook.post(listed("5"), "/other")[0] == 404
+            assert webhook.post(listed("5"), "/k8s_audit/")[0] == 404
             webhook.until("1", "2", "3", "4")
             until(lambda: webhook.engine.stats().malformed == webhook.engine.stats().unrecognised == 1, webhook.engine.stats)
-            assert dict(webhook.source.counts) == {"accepted": 5, "method": 2, "content_type": 1, "not_found": 1}
+            assert dict(webhook.source.counts) == {"accepted": 5, "method": 2, "content_type": 1, "not_found": 2}
 
     def test_strict_answers_are_those_of_2019(self) -> None:
         with running(strict=True) as webhook:
@@ -114,7 +116,7 @@ class TestAnswers:
     def test_faults_name_the_client(self) -> None:
         told: list[str] = []
         with running(on_fault=told.append) as webhook:
-            webhook.post(b"\n{")
+            webhook.post(b"\n{", headers=JSON | {"X-Forwarded-For": "somebody else"})
             webhook.post(listed("1"))
             webhook.until("1")
         assert len(told) == 1
@@ -135,6 +137,13 @@ class TestClients:
             assert webhook.post(listed("1")) == (200, "")
             webhook.until("1")
             assert webhook.source.counts["too_large"] == 2
+
+    def test_the_limit_of_an_event_is_not_that_of_a_body(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("falcolib.core.TEXT_LIMIT", 1000)
+        with running(limit=900) as webhook:
+            names = [str(number) for number in range(100)]
+            assert webhook.post(listed(*names)) == (200, "")
+            webhook.until(*names)
 
     def test_slow_clients_are_given_up(self) -> None:
         head = b"POST /k8s_audit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -185,13 +194,17 @@ class TestClients:
         monkeypatch.setattr(module, "WAITING", 1000)
         monkeypatch.setattr(module, "PATIENCE", 0.1)
         source = falcolib.AuditWebhook("127.0.0.1", 0)
-        source.server.start()           # and nobody reads
+        chunks = source.chunks()
+        reading = threading.Thread(target=next, args=(chunks,))
+        reading.start()                 # takes one, and never says that it is done with it
         try:
             post = Running.post
             answers = [post(_With(source), listed(str(n)))[0] for n in range(5)]        # type: ignore[arg-type]
         finally:
+            reading.join(30)
             source.close()
-            source.server.close()
+            for _ in chunks:
+                pass
         assert answers[0] == 200
         assert answers[-1] == 429
 
@@ -230,6 +243,23 @@ class TestSecurity:
             assert webhook.post(listed("2"), context=context) == (200, "")
             webhook.until("2")
 
+    def test_files_that_cannot_be_used_are_told_with_the_reason(self, keys: pathlib.Path) -> None:
+        subprocess.run(["openssl", "pkey", "-in", "server.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"], cwd=keys,
+                       check=True)
+        server = str(keys / "server.crt")
+        for security, file, why in (
+            (Security(server), "server.crt", "there is no private key in it, as PEM"),
+            (Security(str(keys / "server.key")), "server.key", "there is no certificate in it, as PEM"),
+            (Security(server, str(keys / "client.key")), "client.key", "the key isn't that of the certificate"),
+            (Security(server, str(keys / "locked.key")), "locked.key", "its private key is encrypted"),
+            (Security(server, str(keys / "none.key")), "none.key", "No such file"),
+            (Security(str(keys / "server.pem"), client_ca=str(keys / "none.crt")), "none.crt", "No such file"),
+            (Security(str(keys / "server.pem"), client_ca=str(keys / "client.key")), "client.key", "there is no certificate in it"),
+        ):
+            with pytest.raises(OSError, match=re.escape(why)) as told:
+                security.context()
+            assert told.value.filename == str(keys / file)
+
     def test_a_bearer_token(self) -> None:
         with running(security=Security(token="s3cret")) as webhook:
             assert webhook.post(listed("1"))[0] == 401
@@ -255,6 +285,91 @@ class TestLife:
             for n in range(20):
                 assert webhook.post(listed(str(n)))[0] == 200
         assert sorted(webhook.found) == sorted(map(str, range(20)))
+
+    def test_what_was_answered_is_looked_at_when_the_run_is_stopped(self) -> None:
+        """The bodies wait in the queue when stop() comes: the first alert isn't taken before."""
+        source = falcolib.AuditWebhook("127.0.0.1", 0)
+        engine = falcolib.Engine(rules(["ka.auditid exists"], "%ka.auditid"), matching="all")
+        webhook, found = Running.__new__(Running), []
+        webhook.source = source
+        alerts = engine.run(source)
+        go = threading.Event()
+
+        def read() -> None:
+            for alert in alerts:
+                found.append(alert.message)
+                go.wait(30)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        accepted = []
+        for n in range(200):
+            assert webhook.post(listed(f"{n}a", f"{n}b"))[0] == 200
+            accepted += [f"{n}a", f"{n}b"]
+        engine.stop()
+        go.set()
+        thread.join(30)
+        assert not thread.is_alive()
+        assert found == accepted
+
+    def test_what_there_is_no_time_for_is_told(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        monkeypatch.setattr("falcolib.sources.webhook.DRAIN", -1.0)
+        source = falcolib.AuditWebhook("127.0.0.1", 0)
+        chunks = source.chunks()
+        webhook = Running.__new__(Running)
+        webhook.source = source
+        first: list[bytes] = []
+        thread = threading.Thread(target=lambda: first.append(next(chunks)))
+        thread.start()
+        for n in range(3):
+            assert webhook.post(listed(str(n)))[0] == 200
+        thread.join(30)
+        source.close()
+        assert list(chunks) == [b"\x1e"]
+        assert source.counts["given_up"] == 2
+        assert "gives up 2 bodies" in caplog.text
+
+    def test_after_the_run_requests_are_refused(self) -> None:
+        from falcolib.web import WebServer
+
+        server = WebServer("127.0.0.1", 0)
+        with running_on(server) as webhook:
+            assert webhook.post(listed("1"))[0] == 200
+            webhook.until("1")
+            webhook.stop()
+            assert webhook.post(listed("2"))[0] == 503
+            assert webhook.source.counts["refused"] == 1
+
+    def test_a_stop_while_the_server_starts_ends_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As a signal may come while what serves is imported: the run waited for a server that nobody had told to end."""
+        webhook = falcolib.AuditWebhook("127.0.0.1", 0)
+        engine = falcolib.Engine(rules(["ka.auditid exists"]))
+        start = webhook.server.start
+
+        def interrupted() -> None:
+            engine.stop()
+            start()
+
+        monkeypatch.setattr(webhook.server, "start", interrupted)
+        thread = threading.Thread(target=lambda: list(engine.run(webhook)))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+
+    def test_a_stop_before_the_first_chunk_ends_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        webhook = falcolib.AuditWebhook("127.0.0.1", 0)
+        engine = falcolib.Engine(rules(["ka.auditid exists"]))
+        chunks = webhook.chunks
+
+        def interrupted() -> Iterator[bytes]:
+            engine.stop()
+            return chunks()
+
+        monkeypatch.setattr(webhook, "chunks", interrupted)
+        thread = threading.Thread(target=lambda: list(engine.run(webhook)))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
 
     def test_stop_ends_the_run(self) -> None:
         with running() as webhook:

@@ -198,6 +198,13 @@ class TestClosing:
         assert list(chunks) == []
         capture.close()
 
+    def test_between_chunks_and_the_first_that_is_asked_for(self) -> None:
+        """There a signal's handler may close it."""
+        capture = Capture(io.BytesIO(PACKED))
+        chunks = capture.chunks()
+        capture.close()
+        assert list(chunks) == []
+
     def test_chunks_may_be_given_up(self) -> None:
         for _ in range(20):
             chunks = Capture(io.BytesIO(PACKED)).chunks()

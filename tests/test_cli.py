@@ -17,7 +17,8 @@ import pytest
 
 from conftest import ROOT
 from falcolib import Capture, Engine, RuleSet
-from falcolib.cli.run import Stopper
+from falcolib.cli import COMMANDS
+from falcolib.daemon.signals import Stopped, Stopper
 
 Done: TypeAlias = "subprocess.CompletedProcess[str]"
 
@@ -119,6 +120,16 @@ def test_a_folder_of_rules_is_loaded_in_order_of_names(rule_file: str, attack1: 
     assert all("cat | command=" in line for line in lines)
 
 
+def test_the_path_of_the_default_rules_is_told_so_that_others_can_come_after_them(attack1: Path, tmp_path: Path) -> None:
+    path = falcolib("rules", "syscall").stdout.strip()
+    assert falcolib("rules").stdout.splitlines()[0].split() == ["syscall", path]
+    (tmp_path / "local.yaml").write_text("- {rule: Network tool launched, enabled: false, override: {enabled: replace}}\n")
+    both = falcolib("run", "-r", path, "-r", str(tmp_path / "local.yaml"), "--capture", str(attack1))
+    alone = falcolib("run", "--capture", str(attack1))
+    assert len(both.stdout.splitlines()) == len(alone.stdout.splitlines()) - 1
+    assert "syscall, k8s_audit" in falcolib("rules", "cloudtrail", status=2).stderr.replace("'", "")
+
+
 # ---- what can go wrong ----
 
 
@@ -172,6 +183,27 @@ def test_a_mistake_in_a_rule_names_file_line_and_column(attack1: Path, tmp_path:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("arguments", "near"), [
+    (["runn"], "'run'"), (["profil"], "'profile'"), (["k8sconfig"], "'k8s-config'"), (["run", "--captur", "x"], "--capture"),
+    (["record", "x", "--overwrit"], "--overwrite"),
+])
+def test_of_a_command_or_option_that_isnt_one_the_nearest_is_told(arguments: list[str], near: str) -> None:
+    told = falcolib(*arguments, status=2).stderr
+    assert "did you mean" in told.lower()
+    assert near in told
+
+
+def test_what_is_far_from_all_commands_is_answered_with_all() -> None:
+    assert "there is run, validate, " in " ".join(falcolib("xyzzy", status=2).stderr.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_units_and_no_placeholders_of_types(command: str) -> None:
+    told = falcolib(command, "--help").stdout
+    assert not re.search(r"\b(INTEGER|FLOAT|TEXT)\b", told)
+    assert told.startswith(f"Usage: falcolib {command} ")
+
+
 @pytest.mark.parametrize("option", ["nonsense", "json_outputs=true", "json_output=maybe", "rule_matching=some", "priority=loud"])
 def test_a_setting_that_isnt_one_is_wrong_usage(rule_file: str, attack1: Path, option: str) -> None:
     done = replay(rule_file, attack1, option, status=2)
@@ -198,6 +230,26 @@ def test_signals_end_a_run_cleanly(rule_file: str, attack1: Path, signum: signal
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("option", ["-r", "--capture", "--audit"])
+def test_signals_end_a_run_that_waits_for_a_pipe(option: str, attack1: Path, tmp_path: Path, signum: signal.Signals) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "falcolib", "run", option, str(tmp_path / "pipe")]
+    command += ["--capture", str(attack1)] if option == "-r" else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        writer = os.open(tmp_path / "pipe", os.O_WRONLY)        # waits for the reader
+        process.send_signal(signum)
+        try:
+            assert process.wait(timeout=60) == 0
+        finally:
+            process.kill()
+        out, err = drain(process.stdout), drain(process.stderr)
+        os.close(writer)
+    assert out == ""
+    assert "Events read: 0 " in err
+    assert "Traceback" not in err
+
+
 def drain(stream: IO[bytes] | None) -> str:
     assert stream
     return stream.read().decode()
@@ -206,9 +258,8 @@ def drain(stream: IO[bytes] | None) -> str:
 def test_sigint_works_where_it_was_ignored_at_the_start(rule_file: str, attack1: Path) -> None:
     """As in a shell's background job."""
     plain = gzip.decompress(attack1.read_bytes())
-    command = [sys.executable, "-m", "falcolib", "run", "-r", rule_file, "--capture", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) as process:
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "falcolib", "run", "-r", rule_file, "--capture", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(plain[: len(plain) // 2])
@@ -238,6 +289,15 @@ def test_a_signal_while_rules_are_loaded_ends_the_run_cleanly_too(attack1: Path)
     alerts = engine.run(Capture(attack1))
     stopper.attach(engine)
     assert list(alerts) == []
+
+
+def test_a_signal_interrupts_what_may_wait_for_ever_once() -> None:
+    stopper = Stopper()
+    with pytest.raises(Stopped), stopper.interrupting():
+        stopper(signal.SIGTERM, None)
+    stopper(signal.SIGTERM, None)
+    with pytest.raises(Stopped), stopper.interrupting():
+        pytest.fail("the signal came before")
 
 
 # ---- terminals, locales, and outputs that can't be written ----
@@ -310,9 +370,34 @@ def test_a_full_or_closed_stdout_is_an_error_without_a_traceback(rule_file: str,
 
 
 def test_what_other_commands_print_is_not_lost_in_silence(rule_file: str) -> None:
-    for arguments in (("fields",), ("events",), ("describe", "-r", rule_file), ("validate", rule_file)):
+    for arguments in (("fields",), ("describe", "-r", rule_file), ("validate", rule_file)):
         done = shell(">/dev/full", *arguments)
-        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert (done.returncode, done.stderr) == (1, "Error: standard output: No space left on device\n")
+
+
+def test_an_explanation_without_stdout_is_no_mistake(rule_file: str) -> None:
+    done = shell(">&-", "explain", "-r", rule_file, "--fields", '{"evt.type": "execve"}')
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+#: Every command that reads a file, and how it is told which.
+READERS = (
+    ("run", "--capture", "FILE"), ("run", "-r", "FILE", "--capture", "/dev/null"), ("run", "-c", "FILE"), ("validate", "FILE"),
+    ("describe", "-r", "FILE"), ("test", "FILE"), ("explain", "--capture", "FILE", "--event", "1"),
+    ("explain", "-r", "FILE", "--fields", '{"evt.type": "execve"}'), ("record", "/dev/null", "--capture", "FILE"),
+    ("profile", "FILE", "--capture", "/dev/null"), ("audit2rbac", "-f", "FILE", "--user", "alice"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READERS, ids=" ".join)
+def test_files_that_cannot_be_read_are_told(command: tuple[str, ...], tmp_path: Path) -> None:
+    junk, missing = tmp_path / "junk", tmp_path / "missing"
+    junk.write_bytes(b"\x1b[31m\xff\0" * 100)
+    for path in (junk, missing):
+        done = falcolib(*(str(path) if word == "FILE" else word for word in command), status=1)
+        assert "Traceback" not in done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+    assert f"Error: {missing}: No such file or directory" in done.stderr
 
 
 def test_alerts_are_found_also_where_stderr_is_full_or_closed(rule_file: str, attack1: Path) -> None:

@@ -18,7 +18,8 @@ from falcolib.containers import Containers, StaticContainer
 from falcolib.containers import docker as docker_api
 from falcolib.containers.image import digest_of, parse
 from falcolib.containers.lookup import told
-from scapwriter import Chunked, capture, event, probe
+from falcolib.core import Core
+from scapwriter import EV_LARGE, Chunked, block, capture, event, probe, record
 from state_events import CHILD_IN_PIDNS, bash, clone, exit_, last, named
 
 ID = "3ad7b26ded6d8e7b23da7d48fe88943ab0cafe0123456789abcdef0123456789"
@@ -126,6 +127,22 @@ def test_a_runtime_tells_what_events_dont(runtime: Any) -> None:
     assert seen == [["pending", None, None, None], ["known", "shop", "registry:5000/team/shop", True]]
     assert docker.asked == [f"/containers/{ID}/json", "/images/sha256:" + "1" * 64 + "/json"]
     assert (stats.containers_asked, stats.containers_unknown) == (1, 0)
+    assert (stats.containers, stats.containers_imageless) == (1, 0)
+
+
+def test_a_container_that_is_there_at_the_start_is_asked_for(runtime: Any) -> None:
+    """Also if nothing begins in it any more: its processes were known before the first event."""
+
+    class Started(Live):
+        def open_on(self, core: Core) -> None:
+            core.rewind()
+            core.push(begin())
+            while core.step():
+                pass
+
+    seen, stats = run(Started(probe(7), probe(7)), *FIELDS[:2], docker=(runtime(knows).path,), wait=20)
+    assert seen == [["known", "shop"]] * 2
+    assert stats.containers_asked == 1
 
 
 def test_fields_of_what_docker_answers(runtime: Any) -> None:
@@ -164,6 +181,7 @@ def test_what_no_runtime_knows_is_unknown_after_some_attempts(runtime: Any) -> N
     assert [row[0] for row in seen] == ["pending", "unknown"]
     assert len(docker.asked) == 3
     assert stats.containers_unknown == 1
+    assert (stats.containers, stats.containers_imageless) == (1, 1)
 
 
 def test_a_runtime_may_begin_to_know(runtime: Any) -> None:
@@ -223,6 +241,21 @@ def test_an_event_of_the_capture_tells_a_container() -> None:
         "known", "shop", "podman")  # fmt: skip
 
 
+@pytest.mark.parametrize(("condition", "found"), [
+    ("evt.type = container", [1]), ("evt.type = container_removed", [2]), ("evt.type in (container, container_removed)", [1, 2]),
+    ("evt.type != container", [2, 3]), ("not evt.type in (container, container_removed)", [3]), ("evt.type.is.container = 1", [1]),
+    ("evt.type = container or evt.type = getuid", [1, 3]),
+])
+def test_rules_are_asked_of_the_events_that_tell_containers(condition: str, found: list[int]) -> None:
+    """Falco's container plugin has put them into the capture: asynchronous events, which carry their names."""
+    told_ = json.dumps({"container": {"id": ID[:12], "type": 11, "name": "shop"}})
+    events = [block(EV_LARGE, bytes(2) + record("ASYNCEVENT_E", 1, name, told_.encode() + b"\0"))
+              for name in ("container", "container_removed")]  # fmt: skip
+    rules = falcolib.RuleSet.parse(json.dumps([
+        {"rule": "R", "desc": "d", "condition": condition, "output": "o", "priority": "INFO", "warn_evttypes": False}]))
+    assert [alert.event.num for alert in falcolib.Engine(rules).run(Chunked(capture(*events, probe()), 1 << 20))] == found
+
+
 def test_a_container_whose_first_process_comes_or_goes_is_asked_for_again(runtime: Any) -> None:
     docker = runtime(knows)
     gone = exit_(tid=7) + probe(8)
@@ -240,6 +273,14 @@ def test_a_container_that_is_gone_is_forgotten(runtime: Any) -> None:
     assert seen == [["pending"], ["known"], ["unknown"]]
 
 
+def test_nobody_is_asked_for_containers_without_a_runtime(runtime: Any) -> None:
+    docker = runtime(knows)
+    box = bash(tid=7, vtid=1, vpid=1, cgroups="cpu=/lxc.payload.a-box-with-a-long-name")
+    seen, stats = run(Live(capture(box + probe(7)), probe(7)), "container.id", "container.type", docker=(docker.path,), wait=0)
+    assert seen == [["a-box-with-a-long-name", "lxc"]] * 2
+    assert (stats.containers, stats.containers_asked, docker.asked) == (1, 0, [])
+
+
 def test_containers_beyond_the_queue_dont_fill_it() -> None:
     many = b"".join(named("CLONE_20_X", tid=1000 + i, res=0, exe="x", args=b"", pid=1000 + i, ptid=1, comm="x", flags=0, vtid=5, vpid=5,
                           cgroups=f"cpu=/docker/{i:012x}{i:052x}\0".encode()) for i in range(2000))  # fmt: skip
@@ -252,7 +293,7 @@ def test_a_static_container_is_everywhere() -> None:
     engine = falcolib.Engine(containers=containers)
     events = engine.events(Chunked(capture(bash() + clone(0, tid=200, ptid=100) + probe(200)), 1 << 20))
     fields = ("container.id", "container.name", "container.image.repository", "container.type", "container.lookup")
-    assert [[now[f] for f in fields] for now in events] == [["f" * 12, "only", "busybox", "static", "known"]] * 2
+    assert [[now[f] for f in fields] for now in events] == [["f" * 64, "only", "busybox", "static", "known"]] * 2
 
 
 # ---- names and settings ----

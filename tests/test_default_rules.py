@@ -39,6 +39,16 @@ EXPECTED_ON_ATTACK1 = {
 Event = dict[str, Any]
 
 
+def test_they_are_found_by_the_source_of_their_events() -> None:
+    for source, name in (("syscall", "falcolib_rules.yaml"), ("k8s_audit", "k8s_audit_rules.yaml")):
+        path = falcolib.bundled_rules(source)
+        assert path.read_text() == (ROOT / "rules" / name).read_text()
+        assert {rule.source for rule in falcolib.RuleSet.load(path).rules} == {source}
+    assert falcolib.bundled_rules() == falcolib.bundled_rules("syscall")
+    with pytest.raises(ValueError, match="syscall, k8s_audit"):
+        falcolib.bundled_rules("cloudtrail")
+
+
 @pytest.fixture(scope="module")
 def rules() -> falcolib.RuleSet:
     return falcolib.RuleSet.load(str(RULES))

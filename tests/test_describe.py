@@ -57,7 +57,7 @@ def test_a_rule() -> None:
     assert rule["exception_operators"] == [">", "startswith"]
     assert rule["output_fields"] == ["fd.name", "proc.args[1]"]
     assert rule["output_compiled"] == "open %fd.name %10proc.args[1]"
-    assert rule["events"] == ["open", "openat"]
+    assert rule["events"] == ["asyncevent", "open", "openat"]               # asynchronous ones are always asked, too: Falco tells so
     assert rule["plugins"] == ["container"]
     assert (rule["priority"], rule["tags"], rule["source"], rule["enabled"]) == ("Informational", ["a", "b"], "syscall", True)
     assert rule["position"] == {"name": "r.yaml", "line": 11, "column": 2, "offset": TEXT.index("rule: R")}
@@ -65,9 +65,9 @@ def test_a_rule() -> None:
 
 def test_macros_and_lists() -> None:
     opened = details("macros", "opened")
-    assert (opened["used"], opened["events"]) == (True, ["open", "openat"])
+    assert (opened["used"], opened["events"]) == (True, ["asyncevent", "open", "openat"])
     assert details("macros", "unused")["used"] is False
-    assert details("macros", "unused")["events"] == ["uname"]               # a call without an event of its own
+    assert details("macros", "unused")["events"] == ["asyncevent", "uname"]         # a call without an event of its own
     names = details("lists", "names")
     assert (names["items"], names["lists"], names["items_compiled"]) == (["zsh"], ["shells"], ["sh", "bash", "zsh"])
 
@@ -77,6 +77,16 @@ def test_a_macro_of_unknown_fields_that_no_rule_uses() -> None:
     assert (macro["details"]["events"], macro["details"]["condition_fields"]) == ([], ["no.field"])
     (macro,) = describe(RuleSet.parse("- {macro: m, condition: ka.verb = create}"))["macros"]
     assert macro["details"]["events"] == ["asyncevent", "pluginevent"]
+
+
+@pytest.mark.parametrize(("condition", "plugins"), [
+    ("evt.type = container", ["container"]), ("evt.type in (open, container_removed)", ["container"]),
+    ("evt.asynctype = container", ["container"]),
+    ("evt.type = open", []), ("proc.name = container", []),
+])
+def test_a_rule_on_the_events_of_a_plugin_uses_it(condition: str, plugins: list[str]) -> None:
+    text = json.dumps([{"rule": "R", "desc": "d", "condition": condition, "output": "o", "priority": "INFO"}])
+    assert describe(RuleSet.parse(text))["rules"][0]["details"]["plugins"] == plugins
 
 
 def test_what_is_required() -> None:

@@ -112,6 +112,7 @@ TRANSFORMERS = [
     call("b64", BUFFER, kind="bytes"),
     call("len", NAME, kind="u64"),
     call("len", TYPES, kind="u64"),
+    call("len", ("x", NAME), kind="u64"),
     call("len", BUFFER, kind="u64"),
     call("join", "-", TYPES),
     call("join", NAME, ("a", CMDLINE, "b")),

@@ -213,6 +213,28 @@ class TestCaptures:
                 thread.join(10)
                 assert not thread.is_alive()
 
+    def test_a_run_left_amid_in_a_circle_of_garbage_is_ended_before_its_engine_is_freed(self, rules: RuleSet, attack1: Path) -> None:
+        """A source may ask the engine for its numbers up to its own end."""
+        told: list[int] = []
+
+        class Asking(Capture):
+            engine: Engine
+
+            def chunks(self) -> Iterator[bytes]:
+                try:
+                    yield from super().chunks()
+                finally:
+                    told.append(self.engine.stats().events)
+
+        source = Asking(attack1)
+        source.engine = Engine(rules)
+        source.run = source.engine.run(source)          # type: ignore[attr-defined]
+        next(source.run)                                # type: ignore[attr-defined]
+        del source
+        gc.collect()
+        assert len(told) == 1
+        assert told[0] > 0
+
     def test_an_engine_is_freed_as_soon_as_nobody_has_it(self, rules: RuleSet) -> None:
         engine = Engine(rules)
         gone = weakref.ref(engine._cores[0])

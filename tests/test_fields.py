@@ -65,6 +65,12 @@ class TestProcesses:
     def test_a_variable_of_the_nearest_ancestor_that_has_it(self) -> None:
         assert of_process("proc.aenv[A]", "proc.aenv[NONE]") == ["1", None]
 
+    def test_a_variable_is_its_text_without_the_blanks_around_it(self) -> None:
+        parents = host(50, 1, "a", env=b"A=1\0E=x\0"), host(60, 50, "b", env=b"A=\0")
+        tree = processes(9, *parents, host(100, 60, "c", env=b"E=  y z  \0N=   \0"))
+        assert current(capture(tree, probe()), "proc.env[E]", "proc.env[N]") == ["y z", ""]
+        assert current(capture(tree, probe()), "proc.aenv[A]", "proc.aenv[N]") == ["1", None]       # an empty one isn't one
+
     def test_other_threads_have_the_leader_s_ancestors_and_directory(self) -> None:
         assert of_process("thread.ismain", "thread.tid", "proc.pid", "proc.aname[1]", "proc.cwd", tid=101) == [
             False, 101, 100, "bash", "/home/"]
@@ -110,10 +116,14 @@ class TestEvents:
     @pytest.mark.parametrize(("made", "fields"), [
         (event("CLOSE_X", -9, 3), {"evt.type": "close", "evt.res": "EBADF", "evt.rawres": -9, "evt.failed": True, "evt.dir": "<",
                                    "evt.count.error": 1, "syscall.type": "close", "evt.is_async": False}),
+        (event("CLOSE_X", -999, 3), {"evt.res": "-999", "evt.rawres": -999, "evt.failed": True}),
+        (event("CLONE3_X", -11, *[None] * 20), {"evt.res": "-11", "evt.rawres": -11}),      # a process's number, as far as the schema knows
+        (event("OPENAT_2_X", -2, -100, "x", 1, 0, 0, 0), {"evt.res": "ENOENT", "evt.count.error.file": 1, "evt.count.error.other": None}),
         (event("GETUID_X", 1000), {"evt.res": "SUCCESS", "evt.rawres": 1000, "evt.failed": False, "evt.category": "user"}),
         (event("GENERIC_X", 2, 87), {"evt.res": None, "evt.args": "", "evt.category": "other", "evt.failed": None}),
         (event("PROCINFO_E", 1, 2), {"evt.is_async": True, "evt.asynctype": "procinfo", "evt.category": "internal", "syscall.type": None,
-                                     "evt.count.exit": None, "evt.dir": ">"}),
+                                     "evt.count.exit": None, "evt.dir": ">", "evt.count.threadinfo": 1, "evt.count.procinfo": 1}),
+        (event("GETUID_X", 0), {"evt.count.threadinfo": 0, "evt.count.procinfo": 0, "evt.count.exit": 1}),
         (event("EPOLLWAIT_X", 1, 4), {"evt.category": "wait", "evt.is_wait": True}),
     ])
     def test_kind_and_result(self, made: bytes, fields: dict[str, object]) -> None:

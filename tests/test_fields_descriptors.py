@@ -6,7 +6,23 @@ import struct
 import pytest
 
 from falcolib import Engine, RuleSet
-from scapwriter import Chunked, capture, current, event, fd, fds, interface, interfaces, process, process_tail, processes, text
+from scapwriter import (
+    Chunked,
+    capture,
+    current,
+    event,
+    fd,
+    fds,
+    group,
+    interface,
+    interfaces,
+    process,
+    process_tail,
+    processes,
+    text,
+    user,
+    users,
+)
 
 TREE = processes(9, process(9, cwd="/home", vtid=100, vpid=100, tail=process_tail()))
 LOCAL = interfaces(2, interface(1, bytes((10, 0, 0, 1)), "eth0"))
@@ -94,7 +110,23 @@ class TestConnections:
         pairs = struct.pack("<HqhqhqH", 3, 4, 1, 8, 4, 3, 0x10)
         poll = event("POLL_X", 1, pairs, 500)
         assert of(OPEN, SOCKET, CONNECT, poll, fields=("fdlist.nums", "fdlist.names", "fdlist.sips", "fdlist.cports", "evt.arg.fds")) == [
-            "4,8,3", "10.0.0.1:5000->10.0.0.2:443,<NA>,/home/sub/x/y.txt", "10.0.0.2", "5000", "4:41 8:o4 3:f10"]
+            "4,8,3", "10.0.0.1:5000->10.0.0.2:443,<NA>,/home/sub/x/y.txt", "10.0.0.2", "5000", "4:41 8:?4 3:f10"]
+
+
+    def test_lists_of_poll_with_places_to_pass_over(self) -> None:
+        poll = event("POLL_X", 0, struct.pack("<Hqhqh", 2, -1, 0, 3, -32768), 500)
+        assert of(OPEN, poll, fields=("evt.arg.fds",)) == ["18446744073709551615:?0 3:fffff8000"]
+
+    def test_errors_count_for_what_the_descriptor_is(self) -> None:
+        netlink = event("SOCKET_X", 5, 16, 3, 0, 0) + event("CONNECT_X", -1, None, 5, None)
+        fields = ("evt.count.error.net", "evt.count.error.other")
+        assert of(netlink, fields=fields) == [None, 1]
+        assert of(event("CONNECT_X", -9, None, 5, None), fields=fields) == [1, None]
+
+    @pytest.mark.parametrize(("made", "net"), [(SOCKET + CONNECT + event("READ_X", 5, b"x", 4, 9), 5),
+                                               (event("SOCKET_X", 4, 1, 1, 0, 0) + event("READ_X", 5, b"x", 4, 9), None)])
+    def test_bytes_of_the_network_are_those_of_ip(self, made: bytes, net: int | None) -> None:
+        assert of(made, fields=("evt.buflen", "evt.buflen.net")) == [5, net]
 
 
 class TestPaths:
@@ -121,6 +153,20 @@ class TestPaths:
         made = event("RENAMEAT_X", 0, -100, "a", -100, "b")
         assert of(made, fields=("evt.abspath", "evt.abspath.src", "evt.abspath.dst")) == ["/home/a", "/home/a", "/home/b"]
 
+    @pytest.mark.parametrize(("made", "path"), [
+        (event("SYMLINKAT_X", 0, "t", -100, "l"), "/home/l"),
+        (event("UNLINKAT_2_X", -2, 9, "d", 0), "<UNKNOWN>/d"),
+        (event("FCHOWNAT_X", 0, 9, "/d", 0, 0, 0), "/d"),
+        (event("OPEN_BY_HANDLE_AT_X", 5, -100, 1, "/srv/./x", 0, 0), "/srv/x"),
+        (event("OPEN_BY_HANDLE_AT_X", -2, -100, 1, "/srv/x", 0, 0), None),
+        (event("MKDIRAT_X", 0, None, "d", 0), None),
+        (event("MKNODAT_X", 0, -100, "d", 0, 0), None),
+        (event("NEWFSTATAT_X", 0, -100, "d", 0), None),
+        (event("MKDIR_2_X", 0, "d", 0), None),
+    ])
+    def test_one_directory(self, made: bytes, path: object) -> None:
+        assert of(made, fields=("evt.abspath", "evt.abspath.dst")) == [path, path]
+
 
 class TestParameters:
     @pytest.mark.parametrize(("made", "shown"), [
@@ -129,7 +175,7 @@ class TestParameters:
         (event("CHMOD_X", 0, "f", 0o4640), "res=0 filename=f(/home/f) mode=04640(S_IRGRP|S_IWUSR|S_IRUSR|S_ISUID)"),
         (event("KILL_X", 0, 100, 9), "res=0 pid=100(cat) sig=9(SIGKILL)"),
         (event("NANOSLEEP_X", 0, 1500000000), "res=0 interval=1500000000(1.5s)"),
-        (event("NANOSLEEP_X", 0, -1), "res=0 interval=18446744073709551615(none)"),
+        (event("NANOSLEEP_X", 0, -1), "res=0 interval=none"),
         (event("SETUID_X", 0, -1), "res=0 uid=-1(<NONE>)"),
         (event("LSEEK_X", -22, 7, -5, 2), "res=-22(EINVAL) fd=7 offset=-5 whence=2(SEEK_END)"),
         (event("WRITE_X", 1, None, 7, 1), "res=1 data=NULL fd=7 size=1"),
@@ -140,6 +186,11 @@ class TestParameters:
     def test_value_and_meaning(self, made: bytes, shown: str) -> None:
         assert of(made, fields=("evt.args", "evt.info")) == [shown, shown]
 
+    def test_a_path_that_starts_nobody_knows_where_stays(self) -> None:
+        made = event("UNLINKAT_2_X", 0, 9, "./d//e", 0)
+        assert of(made, fields=("evt.args", "evt.arg.name", "fs.path.name")) == [
+            "res=0 dirfd=9 name=./d//e(d/e) flags=0", "d/e", "<UNKNOWN>./d//e"]
+
     def test_one_parameter_shows_its_meaning_alone(self) -> None:
         made = event("KILL_X", -1, 100, 9)
         assert of(made, fields=("evt.arg.res", "evt.arg.pid", "evt.arg[2]", "evt.arg[9]", "evt.arg.path")) == [
@@ -148,6 +199,17 @@ class TestParameters:
     def test_as_they_are(self) -> None:
         made = event("KILL_X", -1, 100, 9)
         assert of(made, fields=("evt.rawarg.res", "evt.rawarg.pid", "evt.rawarg.sig", "evt.rawarg.name")) == [-1, 100, 9, None]
+
+    @pytest.mark.parametrize("text", [None, "(NULL)"])
+    def test_a_text_that_could_not_be_read_says_so(self, text: str | None) -> None:
+        made = event("MOUNT_X", 0, text, "/m", text, 0)
+        assert of(made, fields=("evt.arg.dev", "evt.arg.type", "evt.rawarg.type")) == ["<NA>", "<NA>", "<NA>"]
+        assert of(event("RMDIR_2_X", -14, text), fields=("evt.args",)) == ["res=-14(EFAULT) path=<NA>"]
+
+    def test_a_user_without_a_name_is_not_known(self) -> None:
+        nameless = users(2, user(7, 7, ""), group(7, ""))
+        assert of(nameless, event("SETUID_X", 0, 7), fields=("evt.args",)) == ["res=0 uid=7(<NA>)"]
+        assert of(nameless, event("SETGID_X", 0, 7), fields=("evt.args",)) == ["res=0 gid=7(<NA>)"]
 
     @pytest.mark.parametrize("value", [b"", b"\2", b"\2" + bytes(11), b"\x0a" + bytes(20), b"\1" + bytes(15), b"\xff"])
     def test_addresses_that_are_cut_off(self, value: bytes) -> None:

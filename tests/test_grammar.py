@@ -9,6 +9,8 @@ from falcolib.rules import ast
 from falcolib.rules.ast import And, Condition, FieldName, ListLiteral, Literal, MacroName, Not, Operand, Or, TransformCall
 from falcolib.rules.grammar import MAX_CALLS, MAX_DEPTH, GrammarError, parse
 
+pytestmark = pytest.mark.daemon
+
 
 def shape(node: Condition | Operand | tuple[Literal, ...] | None) -> str:
     """A tree with all its parentheses: groups in (), lists in [], literals quoted."""
@@ -122,6 +124,18 @@ class TestTests:
     def test_field_arguments(self, text: str, tree: str) -> None:
         assert read(text) == tree
 
+    @pytest.mark.parametrize("text", ["evt.typein (open)", "proc.namecontains x", "proc.nameexists", "fd.num_in (1)", "a.bpmatch (/x)"])
+    def test_a_field_is_the_longest_name_even_if_an_operator_is_its_end(self, text: str) -> None:
+        with pytest.raises(GrammarError, match="expected a valid check operator"):
+            parse(text)
+
+    @pytest.mark.parametrize(("text", "tree"), [
+        ("a.existsin = x", "a.existsin = 'x'"), ("proc.contains contains x", "proc.contains contains 'x'"),
+        ("a.in.in in (x)", "a.in.in in ['x']"), ("a.exists exists", "a.exists exists"),
+    ])
+    def test_a_field_may_have_the_name_of_an_operator(self, text: str, tree: str) -> None:
+        assert read(text) == tree
+
     @pytest.mark.parametrize(("text", "tree"), [
         ("tolower(proc.name) = cat", "tolower(proc.name) = 'cat'"),
         ("toupper( basename( proc.exepath ) ) = CAT", "toupper(basename(proc.exepath)) = 'CAT'"),
@@ -178,6 +192,8 @@ class TestMistakes:
         ("tolower(a.b = x", "expected a ')' token closing the transformer", 12),
         ("tolower() = x", "expected a field or a nested valid transformer", 8),
         ("a.b = val(3)", "expected a field within 'val' transformer", 10),
+        ("b64(a.b [1]) exists", "expected a ')' token closing the transformer", 8),
+        ("getopt(a.b, 'x') [x] = y", "expected a valid check operator", 17),
         ('a.b = "x', "expected a string value or a field with a valid transformer", 6),
         ("3", "expected a '(' token, a field check, or an identifier", 0),
     ])
@@ -191,7 +207,7 @@ class TestMistakes:
         assert isinstance(condition, And)
         second = condition.children[1]
         assert (second.at.line, second.at.column, second.at.offset) == (1, 6, 17)
-        assert second.at.name == '"a.b exists\n  and ..."'
+        assert second.at.name == '"a.b exists   and ..."'
 
 
 class TestLimits:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The running machine is watched: the probe is loaded into this kernel, and what processes do comes back as alerts."""
 
-import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import falcolib
-from live import Watch, in_child, needs_live
+from live import PATIENCE, Watch, in_child, needs_live, until_watching
 
 pytestmark = needs_live
 
@@ -40,6 +40,13 @@ def test_touch_below_usr_bin_is_alerted_with_user_command_parent_and_grandparent
     assert fields["proc.aname[2]"] == Path(f"/proc/{os.getpid()}/comm").read_text().strip()
     assert fields["proc.exepath"] == "/usr/bin/touch"
     assert alert.time > 0
+
+
+def test_what_happened_before_a_stop_is_looked_at(tmp_path: Path) -> None:
+    with Watch(rule("opened", f"evt.type in (open, openat) and fd.name startswith {tmp_path}/n", "%fd.name")) as watch:
+        for n in range(500):
+            (tmp_path / f"n{n}").touch()
+    assert [alert.message for alert in watch.of("opened")] == [f"{tmp_path}/n{n}" for n in range(500)]
 
 
 RULE = """
@@ -78,10 +85,11 @@ def test_parameters_of_an_execve(tmp_path):
 
 
 def test_a_failed_execve_tells_what_was_asked_for():
-    def attempt() -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.execve("/nowhere/to-be-found", ["zero", "one", "two"], {})
-
+    attempt = """
+import contextlib, os
+with contextlib.suppress(FileNotFoundError):
+    os.execve("/nowhere/to-be-found", ["zero", "one", "two"], {})
+"""
     failed = rule("failed", "evt.type = execve and evt.res = ENOENT and evt.arg.filename = /nowhere/to-be-found", "%evt.arg.args")
     with Watch(failed) as watch:
         in_child(attempt)
@@ -138,11 +146,7 @@ def test_the_command_watches_and_ends_cleanly(tmp_path):
     assert run.stderr
     assert run.stdout
     try:
-        said = ""
-        while "Watching this machine" not in said:
-            line = run.stderr.readline()
-            assert line, said
-            said += line
+        until_watching(run)
         (tmp_path / "here").write_text("x")
         assert f"found {tmp_path}/here" in run.stdout.readline()
     finally:
@@ -152,7 +156,32 @@ def test_the_command_watches_and_ends_cleanly(tmp_path):
     assert "Events detected: " in rest
 
 
+def test_signals_while_the_probe_is_loaded_end_the_command_cleanly():
+    """The kernel's verifier gives up when one comes."""
+    for _ in range(4):
+        command = [sys.executable, "-m", "falcolib", "run"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert run.stderr is not None
+            assert any("Ctrl-C ends it" in line for line in run.stderr)
+            for _ in range(3):
+                run.send_signal(signal.SIGTERM)
+            told = run.stderr.read()
+            assert run.wait() == 0, told
+        assert "Error" not in told
+
+
 def test_values_out_of_range_are_refused():
     for wrong in ({"buf_size_preset": 0}, {"buf_size_preset": 11}, {"cpus_for_each_buffer": -1}, {"snaplen": 1 << 20}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             falcolib.Live(**wrong)
+
+
+def test_a_run_that_is_left_amid_ends_with_its_process() -> None:
+    """The interpreter, which is ending, ends the run: without a word."""
+    code = ("import falcolib, os\n"
+            "rule = '- {rule: r, desc: d, condition: evt.type = openat and proc.pid = %d, output: x, priority: INFO}' % os.getpid()\n"
+            "engine = falcolib.Engine(falcolib.RuleSet.parse(rule, name='test'))\n"
+            "run = engine.run(falcolib.Live(on_ready=lambda: os.close(os.open('/dev/null', os.O_RDONLY))))\n"
+            "print(next(run).rule)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert (done.stdout, done.stderr) == ("r\n", "")

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import falcolib
+from audit_events import event, rules, text
 from conftest import ROOT
 from falcolib.compiler.control import decided_by
 from falcolib.compiler.disasm import Listing
@@ -67,21 +68,21 @@ def test_which_rules_a_test_decides(program):
         decided = decided_by(listing, first, count)
         for place in range(first, first + count):
             name, _, _ = listing.flow(place)
-            rules = {program.rules[n].name for n in range(len(program.rules)) if decided[place - first] >> n & 1}
-            text = listing.test(place)
+            names = {program.rules[n].name for n in range(len(program.rules)) if decided[place - first] >> n & 1}
+            test = listing.test(place)
             if gate is not None:
                 continue
-            if "/etc/" in text:
-                assert rules == {"etc"}
-            elif "nowhere" in text:
-                assert rules == {"none"}
-                assert "s1" in text                     # in the constant: no register
-            elif "/bin" in text or "lib" in text or "glob" in text:
-                assert rules == {"bin"}, text
-            elif "fd.num" in text:
-                assert rules == {"etc", "bin"}
+            if "/etc/" in test:
+                assert names == {"etc"}
+            elif "nowhere" in test:
+                assert names == {"none"}
+                assert "s1" in test                     # in the constant: no register
+            elif "/bin" in test or "lib" in test or "glob" in test:
+                assert names == {"bin"}, test
+            elif "fd.num" in test:
+                assert names == {"etc", "bin"}
             elif name not in ("rule", "stop"):
-                assert rules, text
+                assert names, test
 
 
 def test_a_damaged_capture_is_an_error(program, tmp_path, attack1):
@@ -91,13 +92,39 @@ def test_a_damaged_capture_is_an_error(program, tmp_path, attack1):
         falcolib.profile(program, falcolib.Capture(cut))
 
 
+@pytest.fixture
+def audit_log(tmp_path):
+    log = tmp_path / "audit.log"
+    log.write_bytes(text(event(), event(verb="get"), event(verb="delete")) + b"{\n")
+    return log
+
+
+def test_audit_events_are_profiled_too(audit_log):
+    found = falcolib.profile(rules(["ka.verb in (create, delete)", "ka.verb = list"]), falcolib.AuditFile(audit_log))
+    assert (found.events, found.evaluated) == (3, 3)
+    assert {row.rule: row.hits for row in found.rules} == {"r0": 2, "r1": 0}
+    assert {row.field: row.runs for row in found.fields} == {"ka.verb": 3}
+
+
+def test_audit_events_on_the_command_line(audit_log):
+    command = [sys.executable, "-m", "falcolib", "profile", "--audit", str(audit_log)]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["events"] == 3
+    ours = falcolib.RuleSet.load(ROOT / "rules" / "k8s_audit_rules.yaml").rules
+    assert {row["rule"] for row in told["rules"]} == {rule.name for rule in ours if rule.enabled}
+    assert f"{audit_log}:4: no valid JSON" in done.stderr
+    assert subprocess.run([*command, "--capture", "x.scap"], capture_output=True).returncode == 2
+    assert subprocess.run(command[:-2], capture_output=True).returncode == 2
+
+
 def test_on_the_command_line(tmp_path, attack1):
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(RULES)
-    command = [sys.executable, "-m", "falcolib", "profile", str(rules), "--capture", str(attack1)]
-    text = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "rules were run on" in text.stderr
-    assert all(word in text.stdout for word in ("fd.name", "bin", "share", "hits"))
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    command = [sys.executable, "-m", "falcolib", "profile", str(file), "--capture", str(attack1)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "rules were run on" in done.stderr
+    assert all(word in done.stdout for word in ("fd.name", "bin", "share", "hits"))
     told = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert {row["rule"] for row in told["rules"]} == {"etc", "bin", "none", "started"}
     assert subprocess.run([*command, "--top", "0"], capture_output=True, text=True).returncode == 2

@@ -158,6 +158,42 @@ def test_a_damaged_capture_is_written_up_to_the_damage(attack1: pathlib.Path, tm
     assert part == records(Capture(attack1))[: len(part)]
 
 
+NO_CAPTURES = pytest.mark.parametrize("content", [
+    b"", b"some text", bytes(range(256)) * 20, gzip.compress(b""), gzip.compress(every_table(9))[:60], every_table(9)[:-5],
+], ids=["empty", "text", "noise", "empty gzip", "cut gzip", "cut tables"])
+
+
+@NO_CAPTURES
+def test_of_what_fails_before_its_first_event_no_file_is_left(content: bytes, tmp_path: pathlib.Path) -> None:
+    for name in ("x.scap", "x.scap.gz"):
+        writer = falcolib.CaptureWriter(tmp_path / name)
+        with pytest.raises(falcolib.CaptureError, match="offset"):
+            Capture(io.BytesIO(content)).write(writer)
+        assert writer.recorded == falcolib.Recorded()
+    assert list(tmp_path.iterdir()) == []
+    out = io.BytesIO()
+    with pytest.raises(falcolib.CaptureError):
+        Capture(io.BytesIO(content)).write(out)
+    assert out.getvalue() == b""
+
+
+@NO_CAPTURES
+def test_a_file_outlives_what_fails_before_its_first_event(content: bytes, attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "x.scap"
+    out.write_bytes(attack1.read_bytes())
+    with pytest.raises(falcolib.CaptureError):
+        Capture(io.BytesIO(content)).write(out, overwrite=True)
+    assert out.read_bytes() == attack1.read_bytes()
+
+
+def test_what_a_filter_leaves_out_was_read_all_the_same() -> None:
+    data = sw.capture(sw.processes(9, sw.process(9)), sw.probe())[:-1]
+    out = io.BytesIO()
+    with pytest.raises(falcolib.CaptureError):
+        Capture(io.BytesIO(sw.capture(sw.processes(9, sw.process(9)), sw.probe(), sw.probe()) + data)).write(out, filter="evt.type = open")
+    assert sw.PL[9] in blocks(out.getvalue())
+
+
 def test_alerts_can_be_had_while_recording(attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
     writer = falcolib.CaptureWriter(tmp_path / "out.scap")
     alerts = [a.id for a in Engine(RULES).record(Capture(attack1), writer)]
@@ -222,6 +258,13 @@ def test_a_file_is_only_replaced_on_demand(attack1: pathlib.Path, tmp_path: path
     with pytest.raises(ValueError, match="itself"):
         Capture(tmp_path / "a.scap").write(tmp_path / "a.scap", overwrite=True)
     assert records(Capture(tmp_path / "a.scap"))
+
+
+def test_a_link_that_somebody_has_laid_is_not_followed(attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.scap").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        Capture(attack1).write(tmp_path / "a.scap")
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_limits_end_a_recording(attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -303,6 +346,13 @@ def test_the_command_writes_and_tells_what(attack1: pathlib.Path, tmp_path: path
     again = falcolib_record(tmp_path / "o.scap", "--capture", attack1)
     assert again.returncode == 1
     assert b"--overwrite" in again.stderr
+
+
+def test_the_command_leaves_no_file_of_what_is_no_capture(tmp_path: pathlib.Path) -> None:
+    run = falcolib_record(tmp_path / "o.scap", "--capture", "/dev/null")
+    assert run.returncode == 1
+    assert run.stderr == b"Error: capture offset 0: the capture is empty\n"
+    assert not (tmp_path / "o.scap").exists()
 
 
 def test_standard_output_is_a_target(attack1: pathlib.Path) -> None:

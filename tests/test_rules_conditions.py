@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from falcolib import RuleError, RuleSet, schema
+from falcolib import RuleError, RuleSet, schema, validate_text
 from falcolib.rules import expand
 from falcolib.rules.ast import Check, FieldSlot, TransformSlot
 from falcolib.rules.check import checks_of
@@ -173,11 +173,19 @@ class TestExceptions:
             "z"]]}) == [
             "proc.name = a", "fd.name in x,y", "proc.name = b", "fd.name in z"]
 
+    def test_a_field_can_be_in_transformers(self) -> None:
+        assert self.of({"name": "e", "fields": ["tolower( proc.name)", "len(fd.name)"], "values": [["a", "3"]]}) \
+            == ["tolower(proc.name) = a", "len(fd.name) = 3"]
+        assert self.of({"name": "e", "fields": "basename(proc.exepath)", "values": ["a"]}) == ["basename(proc.exepath) in a"]
+
     def test_equality_is_what_several_fields_are_compared_by(self) -> None:
         assert self.of({"name": "e", "fields": ["proc.name"], "values": [["a"]]}) == ["proc.name = a"]
 
     def test_without_values_there_is_nothing_to_except(self) -> None:
         assert self.of({"name": "e", "fields": ["proc.name"]}) == []
+
+    def test_nulls_are_as_if_they_were_not_given(self) -> None:
+        assert self.of({"name": "e", "fields": ["proc.name"], "comps": None, "values": [["a"]]}) == ["proc.name = a"]
 
     def test_the_rule_matches_what_is_not_excepted(self) -> None:
         exception = {"name": "e", "fields": "proc.name", "values": ["a"]}
@@ -195,12 +203,36 @@ class TestExceptions:
         rule = RuleSet.parse(first + more).rules[0]
         assert [str(c.values[0]) for c in checks_of(rule.condition)] == ["open", "a", "b", "c"]
 
+    @pytest.mark.parametrize(("exception", "code"), [
+        ({"name": "e", "values": [["b"]]}, "LOAD_ERR_YAML_VALIDATE"),                                   # fields aren't optional
+        ({"name": "e", "fields": ["proc.name", "fd.name"], "values": [["b", "c"]]}, "LOAD_ERR_VALIDATE"),       # no operators are put in
+        ({"name": "e", "fields": ["proc.name"], "comps": "=", "values": [["b"]]}, "LOAD_ERR_VALIDATE"),
+        ({"name": "e", "fields": "proc.name", "values": ["b"]}, "LOAD_ERR_COMPILE_CONDITION"),
+        ({"name": "e", "fields": ["proc.nam"], "comps": ["="], "values": [["b"]]}, "LOAD_ERR_COMPILE_CONDITION"),
+    ])
+    def test_exceptions_that_replace_others_are_taken_as_they_are(self, exception: object, code: str) -> None:
+        first = text_of("evt.type=open", exceptions=[{"name": "e", "fields": ["proc.name"], "values": [["a"]]}])
+        more = json.dumps([{"rule": "R", "exceptions": [exception], "override": {"exceptions": "replace"}}])
+        with pytest.raises(RuleError) as e:
+            RuleSet.parse(f"{first}\n---\n{more}")
+        assert e.value.code == code
+
+    def test_exceptions_that_replace_others_may_have_no_values(self) -> None:
+        first = text_of("evt.type=open", exceptions=[{"name": "e", "fields": ["proc.name"], "values": [["a"]]}])
+        more = json.dumps([{"rule": "R", "exceptions": [{"name": "e", "fields": ["proc.name"]}], "override": {"exceptions": "replace"}}])
+        rules = RuleSet.parse(f"{first}\n---\n{more}")
+        assert isinstance(rules.rules[0].condition, Check)
+        assert rules.warnings == ()
+
     @pytest.mark.parametrize("exception", [
         {"fields": ["proc.name"]}, {"name": "e"}, {"name": "e", "fields": ["no.such"]}, {"name": "e", "fields": ["proc.name"],
         "comps": ["like"]},
         {"name": "e", "fields": ["proc.name"], "comps": ["=", "="]}, {"name": "e", "fields": ["proc.name"], "values": [["a", "b"]]},
         {"name": "e", "fields": "proc.name", "comps": "="}, {"name": "e", "fields": "proc.name", "values": [["a"]]},
         {"name": "e", "fields": "proc.name", "comps": ["in"]}, {"name": "e", "fields": ["proc.name"], "values": "a"}, "e",
+        {"name": "e", "fields": ["tolower(no.such)"]}, {"name": "e", "fields": ["tolower(proc.pid)"]},
+        {"name": "e", "fields": None}, {"name": "e", "fields": ["proc.name", None]},
+        {"name": "e", "fields": ["tolower("]}, {"name": "e", "fields": ["tolower(ka.verb)"]}, {"name": "e", "fields": ["(a_macro)"]},
     ])
     def test_mistakes(self, exception: object) -> None:
         assert refused("evt.type=open", exceptions=[exception])
@@ -229,6 +261,14 @@ class TestFields:
     def test_deprecated_fields_are_warned_of(self) -> None:
         assert warned("evt.type=open and evt.dir=<") == ["LOAD_DEPRECATED_ITEM"]
         assert warned("evt.type=open and evt.latency > 1", output="%evt.dir") == ["LOAD_DEPRECATED_ITEM"] * 2
+        assert warned('evt.type=open and join(",", (evt.dir, "a")) = x') == ["LOAD_DEPRECATED_ITEM"]
+
+    def test_the_warnings_come_in_an_order_of_their_own(self) -> None:
+        """Not that of the rule, nor of the table of fields."""
+        text = text_of("evt.type=open", output="%evt.wait_latency %evt.latency.ns %evt.latency.s %evt.dir")
+        (result,) = validate_text(text)["falco_load_results"]
+        assert [w["deprecated_field"] for w in result["warnings"]] == [
+            "evt.dir", "evt.latency", "evt.latency.s", "evt.latency.ns", "evt.wait_latency"]
 
 
 class TestOperators:
@@ -345,6 +385,11 @@ class TestEventTypes:
         assert events("proc.name = open") == self.ALL
         assert events("evt.type contains open") == self.ALL
 
+    def test_what_is_in_no_list_is_of_no_event(self) -> None:
+        assert events("evt.type in ()") == events("evt.num in ()") == frozenset()
+        assert events("not evt.type in ()") == events("not evt.num in ()") == self.ALL
+        assert warned("evt.type in (l)", "- {list: l, items: []}\n") == []
+
     def test_a_call_without_an_event_of_its_own_is_a_generic_event(self) -> None:
         assert events("evt.type = madvise") == {0, 1}
 
@@ -378,6 +423,31 @@ class TestAdvice:
     @pytest.mark.parametrize("value", ["proc.pname", '"proc . pname"', '"tolower(proc.pname)"', '"val(proc.pname)"'])
     def test_texts_that_look_like_fields(self, value: str) -> None:
         assert warned(f"evt.type=open and proc.name = {value}") == ["LOAD_COMPILE_CONDITION"]
+
+    @pytest.mark.parametrize(("condition", "unsafe"), [
+        ('ka.verb = "<NA>"', True), ('ka.verb != "<NA>"', True), ('ka.verb in (get, "<NA>")', True),
+        ('jevt.value[/a] pmatch ("<NA>")', True),
+        ('ka.verb contains "<NA>"', False), ('ka.verb = anyof ("<NA>")', False), ('ka.verb = "<na>"', False),
+    ])
+    def test_absence_is_no_text_of_an_audit_event(self, condition: str, unsafe: bool) -> None:
+        assert warned(condition, source="k8s_audit") == ["LOAD_UNSAFE_NA_CHECK"] * unsafe
+
+    def test_it_may_be_one_of_a_system_call(self) -> None:
+        assert warned('evt.type=open and user.name = "<NA>"') == []
+
+    def test_texts_that_look_like_fields_of_another_source_are_texts(self) -> None:
+        assert warned("evt.type=open and proc.name = ka.verb") == []
+
+    @pytest.mark.parametrize(("test", "column"), [
+        ("proc.name = proc.pname", 12), ("proc.name in (a, proc.pname)", 13), ("proc.name startswith oneof ('a', proc.pname)", 27),
+        ("proc.name regex 'abc'", 16),
+    ])
+    def test_falcos_place_is_that_of_the_literal_or_of_the_list_it_is_in(self, test: str, column: int) -> None:
+        found = validate_text(text_of(f"evt.type=open and\n{test}"))["falco_load_results"][0]["warnings"]
+        assert [w["code"] for w in found] == ["LOAD_COMPILE_CONDITION"]
+        rule, place = (location["position"] for location in found[0]["context"]["locations"][-2:])
+        assert (place["line"] - rule["line"], place["column"] - rule["column"]) == (2, column + 1)
+        assert place["name"] == '"evt.type=open and..."'
 
 
 class TestAnyRules:

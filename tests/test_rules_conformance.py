@@ -29,11 +29,12 @@ def test_the_public_rule_files_load_without_a_warning(conformance: pathlib.Path)
     assert rules.warnings == ()
 
 
-def brief(result: Any) -> dict[str, list[tuple[str, list[tuple[str, str, int, int]]]]]:
-    """Codes, items and places of errors and warnings."""
-    return {kind: [(x["code"], [(p["item_type"], p["item_name"], p["position"]["line"], p["position"]["column"])
-                                for p in x["context"]["locations"]]) for x in result["falco_load_results"][0][kind]]
-            for kind in ("errors", "warnings")}
+def brief(result: Any) -> dict[str, Any]:
+    """Codes, items and places of errors and warnings, and what the schema says."""
+    (row,) = result["falco_load_results"]
+    schema = {name: row.get(name) for name in ("schema_valid", "schema_warnings")}
+    return schema | {kind: [(x["code"], [(p["item_type"], p["item_name"], p["position"]["line"], p["position"]["column"])
+                                         for p in x["context"]["locations"]]) for x in row[kind]] for kind in ("errors", "warnings")}
 
 
 RULE_FILES = load(CONFORMANCE / "rules" / "rule_files.json.xz") if CONFORMANCE.is_dir() else []

@@ -2,6 +2,7 @@
 """Rule files: their YAML, their items, and how definitions of several files come together."""
 
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ class TestYaml:
         assert code(rule(enabled="1")) == "LOAD_ERR_YAML_VALIDATE"
 
     def test_texts_stay_texts(self) -> None:
-        assert only(rule(name="0x10", tags="[1.0, yes, null]")).tags == {"1.0", "yes", "null"}
+        assert only(rule(name="0x10", tags="[1.0, yes, 'null']")).tags == {"1.0", "yes", "null"}
 
     def test_the_first_of_repeated_keys_counts(self) -> None:
         assert only(RULE.replace("desc: d", "desc: first, desc: second")).description == "first"
@@ -100,6 +101,7 @@ class TestItems:
     @pytest.mark.parametrize("text", [
         rule(priority="low"), rule(condition=""), rule(output="~"), rule(output='""'), rule(tags="network"), rule(tags="[[a]]"),
         RULE.replace("desc: d, ", ""), "- {rule: }", "- {macro: m}", "- {list: l}", "- {list: l, items: x}", rule(capture_duration="-1"),
+        "- {list: l, items: [a, ~]}", rule(tags="[a, null]"),
     ])
     def test_missing_and_ill_typed_keys_are_mistakes(self, text: str) -> None:
         assert code(text) == "LOAD_ERR_YAML_VALIDATE"
@@ -136,6 +138,20 @@ class TestItems:
         assert code("- required_plugin_versions: [{name: json, version: 1}]") == "LOAD_ERR_VALIDATE"
         assert code("- required_plugin_versions: [{name: json, version: 0.1.0, alternatives: [{name: json, version: 0.1.0}]}]") \
             == "LOAD_ERR_VALIDATE"
+
+    def test_of_alternatives_the_first_that_is_there_decides(self) -> None:
+        text = "- required_plugin_versions: [{name: %s, version: %s, alternatives: [{name: container, version: 0.1.0}]}]"
+        assert codes(text % ("cloudtrail", "9.0.0")) == []
+        with pytest.raises(RuleError, match=r"Plugin 'json' version '[0-9.]+' is not compatible with required plugin version '9\.0\.0'"):
+            RuleSet.parse(text % ("json", "9.0.0"))
+
+    def test_that_a_plugin_is_missing_comes_before_what_follows_from_it(self) -> None:
+        text = "- required_plugin_versions: [{name: cloudtrail, version: 0.1.0}]\n" + rule("ct.user exists")
+        with pytest.raises(RuleError, match=r"must load one of: cloudtrail 0\.1\.0") as e:
+            RuleSet.parse(text)
+        assert e.value.code == "LOAD_ERR_VALIDATE"
+        (result,) = validate_text(text)["falco_load_results"]
+        assert [problem["code"] for problem in result["errors"]] == ["LOAD_ERR_VALIDATE", "LOAD_ERR_COMPILE_CONDITION"]
 
 
 class TestFolders:
@@ -224,6 +240,22 @@ class TestOverride:
     def test_mistakes(self, text: str) -> None:
         assert code(RULE + text) == "LOAD_ERR_YAML_VALIDATE"
 
+    @pytest.mark.parametrize(("text", "entry"), [
+        ("- {list: l, items: [b], override: append}\n", "'items: append'"),
+        ("- {list: l, items: [b], override: replace}\n", "'items: replace'"),
+        ("- {macro: m, condition: evt.type=close, override: append}\n", "'condition: append'"),
+        ("- {rule: R, desc: d, output: o, priority: INFO, condition: m, override: append}\n", "'condition: append'"),
+    ])
+    def test_a_scalar_is_ignored_as_by_falco_and_told_of(self, text: str, entry: str) -> None:
+        """So what appends, its author thinks, replaces."""
+        base = "- {list: l, items: [a]}\n- {macro: m, condition: evt.type=open}\n" + rule("m and proc.name in (l)")
+        loaded = RuleSet.parse(base + text)
+        assert loaded.rules == RuleSet.parse(base + re.sub(", override: [a-z]+", "", text)).rules
+        (warning,) = (w for w in loaded.warnings if w.code == "LOAD_UNKNOWN_KEY")
+        assert entry in warning.message
+        assert warning.location is not None
+        assert (base + text)[warning.location.offset :].startswith(("append", "replace"))
+
 
 class TestRuleSets:
     def test_merging_is_as_if_the_files_were_loaded_one_after_the_other(self) -> None:
@@ -248,7 +280,8 @@ class TestRuleSets:
 
     def test_the_report_is_falcos(self) -> None:
         assert RuleSet.parse(RULE, name="f.yaml").report == {
-            "falco_load_results": [{"errors": [], "name": "f.yaml", "successful": True, "warnings": []}]}
+            "falco_load_results": [{"errors": [], "name": "f.yaml", "schema_valid": True, "schema_warnings": [], "successful": True,
+                                    "warnings": []}]}
 
     def test_a_rule_set_cannot_be_changed(self) -> None:
         with pytest.raises(AttributeError):

@@ -3,7 +3,7 @@
 
 import pytest
 
-from falcolib import RuleError, RuleSet
+from falcolib import Engine, RuleError, RuleSet
 from falcolib.rules import AppendOutput, read_append_output
 from falcolib.rules.ast import OutputToken
 from falcolib.rules.output import OutputError, parse_output, suggested_output
@@ -31,8 +31,12 @@ class TestFormats:
         ("%proc.aname[2]x", [("proc.aname[2]", "proc.aname[2]", None), "x"]),
         ("%proc.aname[2", [("proc.aname", "proc.aname", None), "[2"]),
         ('%proc.env["a b"]', [("proc.env[a b]", 'proc.env["a b"]', None)]),
+        ("%proc.env['a b']", [("proc.env[a b]", 'proc.env["a b"]', None)]),
+        ('%proc.aname["2"]', [("proc.aname[2]", "proc.aname[2]", None)]),
         ("%evt.arg.flags", [("evt.arg.flags", "evt.arg.flags", None)]),
         ("%toupper(proc.name)!", [("toupper(proc.name)", "toupper(proc.name)", None), "!"]),
+        ("%toupper(proc.name)[%fd.num]", [("toupper(proc.name)", "toupper(proc.name)", None), "[", ("fd.num", "fd.num", None), "]"]),
+        ("%toupper(proc.name)[ x", [("toupper(proc.name)", "toupper(proc.name)", None), "[ x"]),
         ("%fd.types", [("fd.types", "fd.types", None)]),
         ("%evt.outputtime", [("evt.outputtime", "evt.outputtime", None)]),
     ])
@@ -50,6 +54,17 @@ class TestFormats:
             RuleSet.parse(RULE % "'by %proc.nam'", name="f")
         assert e.value.code == "LOAD_ERR_COMPILE_OUTPUT"
         assert "did you mean proc.name?" in str(e.value)
+
+    @pytest.mark.parametrize(("output", "source", "says"), [
+        ("%evt.type", "k8s_audit", "evt.type: events of the source k8s_audit don't have it, those of syscall do"),
+        ("%json.value", "k8s_audit", "json.value: field 'json.value' needs an argument: json.value[NAME]"),
+        ("%proc.name[2]", "k8s_audit", "proc.name[2]: field 'proc.name' takes no argument in brackets"),
+        ("%json.value[]", "syscall", "json.value: events of the source syscall don't have it, those of k8s_audit do"),
+    ])
+    def test_why_a_field_that_there_is_cant_be_used_is_told(self, output: str, source: str, says: str) -> None:
+        with pytest.raises(OutputError) as e:
+            parse_output(output, source)
+        assert (e.value.message, e.value.hint) == (f"unknown filter: {says}", None)
 
     def test_or_skipped_if_it_says_so(self) -> None:
         rules = RuleSet.parse(RULE.replace("tags:", "skip-if-unknown-filter: true, tags:") % "'%no.such'")
@@ -84,13 +99,22 @@ class TestAppendOutput:
         assert self.text({"match": match, "extra_output": "x"}) == ("o x" if fits else "o")
 
     def test_suggested_output_names_the_fields_made_for_it(self) -> None:
-        assert self.text({"suggested_output": True}) == f"o {suggested_output()}"
-        assert suggested_output().startswith("container_id=%container.id container_name=%container.name ")
+        assert self.text({"suggested_output": True}) == f"o {suggested_output('syscall')}"
+        assert suggested_output("syscall").startswith("container_id=%container.id container_name=%container.name ")
 
     def test_extra_fields_are_raw_or_formatted(self) -> None:
         (entry,) = read_append_output([{"extra_fields": ["fd.num", {"who": "%user.name!"}]}])
         assert entry == AppendOutput(extra_fields=(("fd.num", "%fd.num", True), ("who", "%user.name!", False)))
-        assert [name for name, _ in self.RULES.append_output([entry]).rules[0].extra_fields] == ["fd.num", "who"]
+        assert [(e.name, e.raw) for e in self.RULES.append_output([entry]).rules[0].extra_fields] == [("fd.num", True), ("who", False)]
+
+    def test_raw_ones_are_native_and_formats_are_text_of_which_nothing_else_is_told(self) -> None:
+        added = ["proc.pid", "user.name", {"pid": "%proc.pid"}, {"user": "%user.name"}, {"up": "<%toupper(proc.name)>"},
+                 {"fd.num": "%fd.num"}]
+        event = {"evt.type": "open", "proc.name": "cat", "proc.pid": 7, "fd.num": 3}
+        rules = RuleSet.parse(RULE % "'%toupper(proc.exepath)'").append_output(read_append_output([{"extra_fields": added}]))
+        alert, = Engine(rules).run([event])
+        assert {name: value for name, value in alert.as_dict()["output_fields"].items() if name != "evt.time"} == {
+            "proc.exepath": None, "proc.pid": 7, "user.name": None, "pid": "7", "user": "<NA>", "up": "<CAT>", "fd.num": "3"}
 
     def test_a_wrong_field_is_refused(self) -> None:
         with pytest.raises(RuleError, match=r"did you mean proc\.name"):

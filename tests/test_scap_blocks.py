@@ -162,6 +162,12 @@ class TestProcessLists:
         for index, first, value in since:
             assert (values[index] == value) == (version >= first), index
 
+    @pytest.mark.parametrize(("told", "path"), [
+        ("/usr/bin/cat (deleted)", "/usr/bin/cat"), ("/usr/bin/cat (deleted) ", "/usr/bin/cat (deleted) "), (" (deleted)", " (deleted)"),
+    ])
+    def test_a_program_that_was_removed_has_its_path(self, told: str, path: str) -> None:
+        assert current(capture(processes(9, process(9, exepath=told)), probe()), "proc.exepath") == [path]
+
     def test_writers_of_version_9_stopped_at_different_places(self) -> None:
         whole = process_tail()
         for end, ino, pgid in ((len(whole), 99, 77), (len(whole) - 8, 99, None), (50, 99, None)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+import falcolib
 from falcolib import schema
 from falcolib.schema import Argument, FieldError
 
@@ -117,6 +118,7 @@ class TestFields:
         ("container.label", "field 'container.label' needs an argument: container.label[NAME]"),
         ("evt.around", "field 'evt.around' needs an argument: evt.around[N]"),
         (f"proc.aname[{2**63}]", f"the argument of field 'proc.aname[{2**63}]' must be a number"),
+        (f"proc.aname[{'9' * 5000}]", f"the argument of field 'proc.aname[{'9' * 5000}]' must be a number"),
     ])
     def test_a_wrong_argument_is_told(self, text: str, why: str) -> None:
         assert schema.find_field(text) is None
@@ -124,6 +126,15 @@ class TestFields:
             schema.require_field(text)
         assert not error.value.unknown
         assert str(error.value) == why
+
+    @pytest.mark.parametrize(("digits", "index"), [
+        ("7", 7), ("0" * 5000 + "7", 7), (str(2**63 - 1), 2**63 - 1), (str(2**63), None), ("9" * 5000, None), ("", None), ("\u0661", None),
+    ])
+    def test_an_argument_is_a_number_if_the_core_can_hold_it(self, digits: str, index: int | None) -> None:
+        assert Argument(digits).index == index
+        if digits:                              # what is no number is a key, where a field takes one
+            falcolib.Engine(falcolib.RuleSet.parse(
+                f"- {{rule: r, desc: d, condition: 'evt.type = open and container.mount[{digits}] = a', output: x, priority: INFO}}"))
 
     @pytest.mark.parametrize("text", ["", "proc", "proc.", "proc.name.", "proc.namex", ".name", "evt.arg.", "thread.cgroup.", "[1]",
                                       "thread.cgroup.a b", "evt.arg.name.x"])

@@ -130,3 +130,28 @@ def test_the_calls_that_the_state_needs_are_known_by_their_ids() -> None:
     names = {schema.SYSCALLS[number].name for number in schema.state_calls()}
     assert names >= {"execve", "clone", "openat", "close", "socket", "connect", "setuid", "prctl", "sched_process_exit"}
     assert not names & {"read", "write", "futex", "getpid"}
+
+
+def test_the_least_that_the_state_needs_makes_processes_known() -> None:
+    names = {schema.SYSCALLS[number].name for number in schema.least_calls()}
+    assert names >= {"execve", "clone", "setuid", "chdir"}
+    assert not names & {"open", "openat", "connect", "read"}
+
+
+def test_losses_are_counted_in_groups_of_events() -> None:
+    groups = {group: {schema.EVENTS[event].name for event in events} for group, events in schema.loss_groups().items()}
+    assert list(groups) == ["clone_fork", "execve", "connect", "open", "dir_file", "other_interest", "close", "proc"]
+    assert groups["open"] == {"open", "openat", "openat2", "creat", "open_by_handle_at"}
+    assert groups["proc"] == {"procexit"}
+    assert "prlimit" in groups["other_interest"]
+    events = [event for group in schema.loss_groups().values() for event in group]
+    assert len(events) == len(set(events))
+    names = {name for group in groups.values() for name in group}
+    assert not names & {"syscall", "NA"}          # calls without an event of their own cannot be told apart
+
+
+def test_events_that_open_a_file_say_with_what() -> None:
+    for param in ("flags", "mode"):
+        assert all(param in (p.name for p in schema.EVENTS[event].params) for event in schema.opens_with(param))
+    assert {schema.EVENTS[event].name for event in schema.opens_with("flags")} == {"open", "openat", "openat2", "open_by_handle_at"}
+    assert {schema.EVENTS[event].name for event in schema.opens_with("mode")} == {"open", "openat", "openat2", "creat"}

@@ -110,6 +110,8 @@ def test_the_probe_has_a_program_for_every_system_call() -> None:
     # those that know what was taken when the call began
     at_entry = {e.code for e, p in parameters(DELIVERED) if p.source.startswith("AT_ENTRY(")}
     assert {code for kind, code in handlers if kind in ("_OPEN", "_ENTRY")} == at_entry
+    guards = re.findall(r"^GUARD\((\w+), ", (ROOT / "csrc/bpf/probe.bpf.c").read_text(), re.M)
+    assert sorted(guards) == sorted(schema.SYSCALLS[number].name for number in schema.guarded_calls())
 
 
 HEADERS = ("sys/socket.h", "fcntl.h", "sched.h", "linux/futex.h", "unistd.h", "sys/mman.h", "sys/mount.h", "linux/openat2.h",

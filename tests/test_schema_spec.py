@@ -27,7 +27,7 @@ OUR_FLAGS: set[str] = set()
 HIDDEN_BY_CLASS = {"util.cnt"}
 #: What the specification tells in words (B1, B5): who is compared with any of several values, or with either end of a connection.
 OWN = {"proc.apid", "proc.aenv"}
-ANY = {f"proc.{name}" for name in ("apid", "aname", "aexe", "aexepath", "acmdline", "aenv")}
+ANY = {f"proc.{name}" for name in ("apid", "aname", "aexe", "aexepath", "acmdline", "aenv")} | {f"fd.{end}ip.name" for end in "cslr"}
 EITHER = {"fd.ip", "fd.port", "fd.proto", "fd.net"}
 
 
@@ -170,9 +170,10 @@ def test_flags_of_fields() -> None:
 def test_arguments_of_fields() -> None:
     for field, spec in zip(fields(), core_fields(), strict=True):
         assert bool(field.argument) == bool(spec["arg"]), field.name
+        assert ("EMPTY" in field.argument) == (field.name in ("json.value", "jevt.value")), field.name
         if spec["arg_kind"]:
             required = {"REQUIRED"} if spec["arg"] == "required" else set()
-            assert field.argument == {*required, *(kind.upper() for kind in spec["arg_kind"])}, field.name
+            assert field.argument - {"EMPTY"} == {*required, *(kind.upper() for kind in spec["arg_kind"])}, field.name
         elif spec["arg"] == "required" and field.name != "evt.abspath":        # which also stands alone (B5)
             assert "REQUIRED" in field.argument, field.name
         else:

@@ -14,14 +14,18 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 import falcolib
+from falcolib._native import error_text, ffi, lib
 from falcolib.core import Core
+from falcolib.sources.probe import CoreLoader, object_path
+from live import WHY_NOT, Watch, needs_live
 
 HERE = pathlib.Path(__file__).parent
 
@@ -30,9 +34,9 @@ def new_core(**limits: int) -> Core:
     return Core("first", limits.get("threads", 0), limits.get("fds", 0))
 
 
-def snapshot(**limits: int) -> Core:
+def snapshot(loader: CoreLoader | None = None, **limits: int) -> Core:
     core = new_core(**limits)
-    core.snapshot("")
+    core.snapshot("", loader.handle if loader else None)
     return core
 
 
@@ -62,8 +66,31 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess
 
 
 @pytest.fixture(scope="module")
-def core(child: tuple[subprocess.Popen[str], dict[str, Any], pathlib.Path]) -> Core:
-    return snapshot()
+def probe() -> Iterator[CoreLoader]:
+    """A probe whose iterators can be used; its clock is that of a live run."""
+    loader = CoreLoader(object_path())
+    maps = {key: loader.map(name) for key, name in (("rings_map", "fl_rings"), ("scratches_map", "fl_scratches"), ("shared_map", ".bss"))}
+    rings = lib.fl_live_open(ffi.new("fl_live_options *", {"buffer_bytes": 1 << 20, **maps}), error_text())
+    lib.fl_live_free(rings)
+    yield loader
+    loader.close()
+
+
+@pytest.fixture(scope="module", params=["proc", pytest.param("iterators", marks=needs_live)])
+def core(child: tuple[subprocess.Popen[str], dict[str, Any], pathlib.Path], request: pytest.FixtureRequest) -> Core:
+    """What the child has, as /proc tells it, and as the kernel's iterators do."""
+    if request.param == "proc":
+        return snapshot()
+    core = snapshot(request.getfixturevalue("probe"))
+    assert core.stats().iterated_threads > 0
+    return core
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def start_ns(pid: int) -> int:
@@ -287,10 +314,163 @@ class TestPrograms:
             finally:
                 process.kill()
 
+    @needs_root
+    def test_a_process_in_very_many_groups_is_told_whole(self) -> None:
+        code = ("import os, threading, time; os.setgroups(range(10**9, 10**9 + 65536));"
+                "threading.Thread(target=time.sleep, args=(60,)).start(); print('there', flush=True); time.sleep(60)")
+        with subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout
+                assert process.stdout.readline() == "there\n"
+                now = Looked(snapshot(), process.pid)
+                assert now["proc.nthreads"] == 2
+                effective = int(pathlib.Path(f"/proc/{process.pid}/status").read_text().partition("CapEff:")[2].split()[0], 16)
+                assert len(now["thread.cap_effective"].split()) == effective.bit_count() > 0
+            finally:
+                process.kill()
+
     def test_a_zombie_has_its_name_still(self) -> None:
         with subprocess.Popen(["true"]) as process:
             wait_until(lambda: pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
             assert Looked(snapshot(), process.pid)["proc.name"] == "true"
+
+
+#: What rules can ask of a process that was there before the first event.
+OF_PROCESSES = (
+    "proc.name", "proc.exe", "proc.exepath", "proc.args", "proc.cmdline", "proc.cwd", "proc.env", "proc.ppid", "proc.pgid", "proc.vpgid",
+    "proc.sid",
+    "proc.vpid", "thread.vtid", "proc.tty", "user.loginuid", "proc.is_exe_writable", "proc.is_exe_upper_layer", "proc.is_exe_lower_layer",
+    "proc.is_exe_from_memfd", "proc.exe_ino", "proc.exe_ino.ctime", "proc.exe_ino.mtime", "thread.cap_effective", "thread.cap_permitted",
+    "thread.cap_inheritable", "thread.cgroups", "user.uid", "group.gid", "container.id", "proc.nthreads",
+    "proc.fdopencount",
+)  # fmt: skip
+OF_DESCRIPTORS = ("fd.name", "fd.type", "fd.ino", "fd.dev", "fd.l4proto", "fd.sip", "fd.cip", "fd.sport", "fd.cport", "fd.is_server")
+
+
+def of_process(core: Core, pid: int) -> dict[str, Any]:
+    """What a core knows of a process and its descriptors."""
+    now = Looked(core, pid)
+    found = {name: now[name] for name in OF_PROCESSES}
+    if not pathlib.Path(f"/proc/{pid}/ns/mnt").samefile("/proc/self/ns/mnt"):
+        del found["proc.is_exe_lower_layer"]        # /proc tells it only where the layers can be seen from here
+    if not found["proc.exe_ino"]:       # of the kernel: what it is doing stands in the name that /proc tells
+        found["proc.name"] = found["proc.exe"] = found["proc.cmdline"] = None
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        about = Looked(core, pid, int(fd))
+        found |= {f"{fd} {name}": about[name] for name in OF_DESCRIPTORS}
+    return found
+
+
+@pytest.mark.live
+@pytest.mark.skipif(WHY_NOT is not None, reason=f"no live capture here: {WHY_NOT}")
+class TestIterators:
+    def test_they_tell_what_proc_tells(self, child: Any, probe: CoreLoader) -> None:
+        """Of every process: what /proc tells the same before and after. It may have changed twice meanwhile; not each time."""
+        suspects: dict[tuple[int, str], tuple[Any, Any]] | None = None
+        for _ in range(20):
+            before, core, after = snapshot(), snapshot(probe), snapshot()
+            different = {}
+            for pid in (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()):
+                with contextlib.suppress(OSError, AssertionError):      # it has ended, or begun meanwhile
+                    one, told, other = (of_process(core, pid) for core in (before, core, after))
+                    names = one.keys() & told.keys() & other.keys()        # it may open and close descriptors meanwhile
+                    different |= {(pid, name): (one[name], told[name]) for name in names if one[name] == other[name] != told[name]}
+            suspects = {at: told for at, told in different.items() if suspects is None or at in suspects}
+            if not suspects:
+                break
+        assert not suspects
+        assert before.stats().iterated_threads == 0
+        assert core.stats().iterated_threads > len(os.listdir("/proc")) / 4
+
+    def test_when_a_process_started(self, child: Any, probe: CoreLoader) -> None:
+        pid = child[0].pid
+        one, other = (Looked(core, pid)["proc.pid.ts"] for core in (snapshot(), snapshot(probe)))
+        assert abs(int(one) - int(other)) < 2 * 10**7         # /proc counts hundredths of a second
+
+    def test_memory(self, child: Any, probe: CoreLoader) -> None:
+        pid = child[0].pid
+        for name in ("thread.vmsize", "thread.vmrss"):
+            one, other = (Looked(core, pid)[name] for core in (snapshot(), snapshot(probe)))
+            assert abs(one - other) <= 1024, name           # kB: the kernel counts in batches
+
+    def test_a_command_line_that_its_process_has_rewritten(self, probe: CoreLoader) -> None:
+        code = r"""
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    size_t len = strlen(argv[0]) + 1 + strlen(argv[1]) + 1;
+    memset(argv[0], 'x', len);              /* no NUL where the arguments end: the title goes on into the environment */
+    strcpy(argv[0] + len, "y");
+    puts("done");
+    fflush(stdout);
+    pause();
+}
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            program = pathlib.Path(folder) / "titled"
+            subprocess.run(["gcc", "-x", "c", "-w", "-o", program, "-"], input=code, text=True, check=True)
+            with subprocess.Popen([program, "an argument"], env={"A": "bcdefghi"}, stdout=subprocess.PIPE, text=True) as process:
+                try:
+                    assert process.stdout
+                    process.stdout.readline()
+                    one, other = (Looked(core, process.pid)["proc.exe"] for core in (snapshot(), snapshot(probe)))
+                    assert one == other
+                    assert other.startswith("xxxx")
+                    assert other.endswith("xy")
+                finally:
+                    process.kill()
+
+    def test_long_texts_are_cut_alike(self, tmp_path: pathlib.Path, probe: CoreLoader) -> None:
+        deep = tmp_path
+        for _ in range(8):
+            deep = deep / ("d" * 200)
+            deep.mkdir()
+        with subprocess.Popen(["sleep", *("x" * 100_000, "60")[1:], "0" * 9000], cwd=deep, env={"A": "y" * 50_000}) as process:
+            try:
+                wait_until(lambda: pathlib.Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
+                one, other = (Looked(core, process.pid) for core in (snapshot(), snapshot(probe)))
+                for name in ("proc.cwd", "proc.args", "proc.env", "proc.cmdline"):
+                    assert one[name] == other[name], name
+                assert len(other["proc.args"]) > 4000
+            finally:
+                process.kill()
+
+    def test_every_thread(self, child: Any, probe: CoreLoader) -> None:
+        core = snapshot(probe)
+        for tid in child[1]["tids"]:
+            assert Looked(core, tid)["proc.pid"] == child[0].pid
+
+    def test_what_they_told_is_counted_by_kind(self, probe: CoreLoader) -> None:
+        kinds: dict[str, Callable[[], int]] = {
+            "memfd": lambda: os.memfd_create("x"), "regular": lambda: os.open(__file__, os.O_RDONLY),
+            "directory": lambda: os.open("/", os.O_RDONLY), "anon_inode": lambda: os.eventfd(0),
+            **{f"socket_{name}": lambda family=family: socket.socket(family, socket.SOCK_DGRAM).detach()
+               for name, family in (("inet", socket.AF_INET), ("inet6", socket.AF_INET6), ("unix", socket.AF_UNIX),
+                                    ("netlink", socket.AF_NETLINK))},
+        }
+        opened = [make() for make in kinds.values() for _ in range(20)] + [fd for _ in range(10) for fd in os.pipe()]
+        try:
+            core = snapshot(probe)
+        finally:
+            for fd in opened:
+                os.close(fd)
+        told = core.iterated()
+        files = {name.removeprefix("task_file_"): count for name, count in told.items() if name != "task"}
+        assert told["task"] == core.stats().iterated_threads
+        assert files.keys() == kinds.keys() | {"pipe"}
+        assert {name for name, count in files.items() if count < 20} == set()
+        assert sum(files.values()) <= core.stats().scanned_fds
+        assert set(snapshot().iterated().values()) == {0}
+
+    def test_live_runs_use_them_unless_told_not_to(self) -> None:
+        rules = "- rule: none\n  desc: d\n  condition: evt.type = close and proc.name = nobody\n  output: x\n  priority: INFO\n"
+        for wanted in (True, False):
+            with Watch(rules, iterators=wanted) as watch:
+                assert bool(watch.engine.stats().iterated_threads) is wanted
+                assert bool(watch.live.counters()["n_evts_task"]) is wanted
+                assert watch.engine.stats().scanned_threads > 1
 
 
 class TestMachine:
@@ -324,6 +504,18 @@ class TestMachine:
         core = snapshot(threads=5)
         assert core.stats().threads == 5
         assert core.stats().threads_refused > 0
+
+    def test_of_very_many_descriptors_no_more_are_read_than_the_state_takes(self) -> None:
+        """A look-up, which events wait for, would take a minute for a process that has a million of them."""
+        core = snapshot(fds=10)
+        code = "import os; held = [os.dup(0) for _ in range(200)]; print('there', flush=True); input()"
+        with subprocess.Popen([sys.executable, "-S", "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "there\n"
+            before = core.stats()
+            assert Looked(core, process.pid)["proc.fdopencount"] == 10
+            assert core.stats().fds_refused - before.fds_refused == 1
+            process.communicate("\n")
 
     def test_another_root(self, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "proc").symlink_to("/proc")
@@ -387,6 +579,25 @@ class TestLookUp:
             finally:
                 process.kill()
         assert core.stats().lookups == 1
+
+    @needs_root
+    @pytest.mark.parametrize("made", ["mkfifo /proc/1/stat", 'echo "$stat" >/proc/1/stat',
+                                      'echo "$stat" >/proc/file; ln -s ../file /proc/1/stat'])
+    def test_what_a_process_has_in_the_place_of_proc_is_not_opened(self, made: str) -> None:
+        """Opening a FIFO would wait for a writer, for as long as the process likes, and a file says what it likes."""
+        core = snapshot()
+        script = f"read -r stat </proc/self/stat; mount -t tmpfs none /proc; mkdir /proc/1; {made}; sleep 60 & echo $!; wait"
+        with subprocess.Popen(["unshare", "--pid", "--mount", "--fork", "--kill-child", "sh", "-c", script], text=True,
+                              stdout=subprocess.PIPE) as process:
+            try:
+                assert process.stdout
+                vpid = int(process.stdout.readline())
+                (init,) = children(process.pid)
+                (asleep,) = children(init)
+                now = Looked(core, asleep)
+                assert (now["proc.vpid"], now["container.start_ts"]) == (vpid, None)
+            finally:
+                process.kill()
 
     def test_one_that_is_gone_stays_unknown(self) -> None:
         core = snapshot()

@@ -10,6 +10,7 @@ from state_events import (
     CLONE_THREAD,
     O_CLOEXEC,
     O_DIRECTORY,
+    O_RDONLY,
     bash,
     clone,
     close,
@@ -58,6 +59,18 @@ class TestOpen:
         assert last(bash(cwd="/home/me") + openat(5, name), "fd.name") == (path,)
         assert last(bash(cwd="/home/me") + open_(5, name), "fd.name") == (path,)
 
+    @pytest.mark.parametrize(("name", "path"), [("x", "./x"), ("../x", "x"), ("ab/../x", "./x"), ("../ab/../x", "x"), ("..//x", "x")])
+    def test_of_a_thread_of_which_nothing_is_known_they_go_back_to_nothing(self, name: str, path: str) -> None:
+        assert last(openat(5, name, tid=7), "fd.name") == (path,)
+
+    @pytest.mark.parametrize(("name", "behind"), [("./x", "./x"), ("../x", "../x"), ("a/./x", "a/x"), (".x", ".x")])
+    def test_dots_behind_a_directory_that_is_not_known_lead_nowhere(self, name: str, behind: str) -> None:
+        assert last(bash() + openat(5, name, dirfd=9), "fd.name") == (f"<UNKNOWN>{behind}",)
+
+    @pytest.mark.parametrize(("name", "path"), [("ab/../x", "x"), ("ab/..//x", "/x"), ("./x/", "x"), ("../x", "x")])
+    def test_without_any_directory_a_name_is_normalised_alone(self, name: str, path: str) -> None:
+        assert last(bash() + named("OPEN_BY_HANDLE_AT_X", fd=5, path=name, flags=O_RDONLY), "fd.name") == (path,)
+
     @pytest.mark.parametrize(("dirfd", "path"), [(4, "/opt/x"), (9, "<UNKNOWN>x")])
     def test_or_at_a_directorys_descriptor(self, dirfd: int, path: str) -> None:
         assert last(bash() + openat(4, "/opt", flags=O_DIRECTORY) + openat(5, "x", dirfd=dirfd), "fd.name") == (path,)
@@ -77,6 +90,16 @@ class TestOpen:
         assert last(bash() + creat, "fd.name", "fd.is_upper_layer") == ("/home/me/x", True)
         handle = named("OPEN_BY_HANDLE_AT_X", fd=5, mountfd=3, flags=O_DIRECTORY, path="/mnt/d", dev=1, ino=2)
         assert last(bash() + handle, "fd.name", "fd.type") == ("/mnt/d", "directory")
+
+    @pytest.mark.parametrize("code", ["OPENAT_2_X", "OPENAT2_X"])
+    def test_of_old_captures_the_directory_may_be_lost(self, code: str) -> None:
+        there = openat(0, "/dev", flags=O_DIRECTORY)
+        assert last(bash() + there + named(code, fd=5, dirfd=None, name="x", flags=O_RDONLY), "fd.name") == ("x",)
+        assert last(bash() + there + named(code, fd=5, dirfd=None, name="/y", flags=O_RDONLY), "fd.name") == ("/y",)
+
+    def test_a_handle_whose_path_is_not_known_is_not_of_the_working_directory(self) -> None:
+        handle = named("OPEN_BY_HANDLE_AT_X", fd=5, mountfd=3, flags=O_RDONLY, path=None, dev=1, ino=2)
+        assert last(bash() + handle, "fd.name") == ("<NA>",)
 
 
 class TestEnterEvents:

@@ -36,6 +36,19 @@ class TestUnknownThreads:
         events = clone(8, tid=7) + probe(7)
         assert last(events, "proc.name", "proc.pid", "proc.exe") == ("bash", 7, "-bash")
 
+    def test_its_clone_of_an_old_capture_lacks_the_ids_of_the_namespace(self) -> None:
+        events = clone(8, tid=7, vtid=None, vpid=None) + probe(7) + probe(8)
+        assert [row[0] for row in seen(events, "thread.vtid", "proc.vpid")[1:]] == [7, 8]
+        assert last(events, "proc.name", "proc.pname", "proc.vpid") == ("bash", "bash", 8)
+
+    def test_its_children_take_nothing_after_it(self) -> None:
+        opened = openat(3, "/etc/passwd", tid=7)
+        assert last(opened + clone(8, tid=7) + read(3, tid=8), "fd.type", "proc.cwd") == (None, "")
+        assert last(opened + clone(0, tid=8, pid=8, ptid=7) + read(3, tid=8), "fd.type", "proc.pname") == (None, None)
+
+    def test_a_parent_that_a_childs_clone_names_is_known_by_its_number(self) -> None:
+        assert last(clone(0, tid=8, pid=8, ptid=7), "evt.arg.ptid", "proc.pname", "proc.ppid") == ("<NA>", None, None)
+
     def test_meta_events_make_no_thread(self) -> None:
         events = named("PROCINFO_E", tid=7, cpu_usr=1, cpu_sys=1)
         assert last(events, "thread.tid", "proc.name") == (7, None)
@@ -135,7 +148,8 @@ class TestExec:
 
     @pytest.mark.parametrize(
         ("dirfd", "name", "flags", "path"),
-        [(5, "id", 0, "/opt/id"), (5, None, 1, "/opt"), (5, None, 0, "<NA>"), (9, "id", 0, "<NA>"), (9, "/bin/id", 0, "/bin/id")],
+        [(5, "id", 0, "/opt/id"), (5, None, 1, "/opt"), (5, "id", 1, "/opt"), (5, None, 0, "<NA>"), (9, "id", 0, "<NA>"),
+         (9, "/bin/id", 0, "/bin/id")],
     )
     def test_execveat_of_old_captures_starts_at_a_descriptor(self, dirfd: int, name: str | None, flags: int, path: str) -> None:
         events = bash() + openat(5, "/opt") + named("EXECVEAT_E", dirfd=dirfd, pathname=name, flags=flags)
@@ -145,6 +159,7 @@ class TestExec:
     def test_flags_of_the_program_file(self) -> None:
         fields = ("proc.is_exe_writable", "proc.is_exe_upper_layer", "proc.is_exe_from_memfd", "proc.is_exe_lower_layer")
         assert last(bash() + execve("/bin/id", flags=1 | 4), *fields) == (True, False, True, False)
+        assert last(bash() + execve("/bin/id", flags=1 | 4) + execve("/bin/id"), *fields) == (True, False, True, False)
 
 
 class TestExit:
@@ -160,14 +175,30 @@ class TestExit:
         events = init + reaper + bash() + clone(200) + exit_(tid=100, reaper=50) + probe(200)
         assert last(events, "proc.ppid", "proc.pname") == (50, "reaper")
 
-    def test_else_to_the_nearest_ancestor_that_reaps(self) -> None:
+    @pytest.mark.parametrize("reaper", [-1, 0, None, 77])
+    def test_else_to_the_nearest_ancestor_that_reaps(self, reaper: int | None) -> None:
         init = processes(9, process(9, tid=1, pid=1, ptid=0, comm="init", vtid=1, vpid=1))
         shell = processes(9, process(9, tid=50, pid=50, ptid=1, comm="sub", vtid=50, vpid=50))
-        events = init + shell + bash(ptid=50) + clone(200) + exit_(tid=100, reaper=-1) + probe(200)
+        events = init + shell + bash(ptid=50) + clone(200) + exit_(tid=100, reaper=reaper) + probe(200)
         assert last(events, "proc.pname") == ("init",)
         subreaper = named("PRCTL_X", tid=50, res=0, option=36, arg2_int=1)
-        events = init + shell + bash(ptid=50) + subreaper + clone(200) + exit_(tid=100, reaper=-1) + probe(200)
+        events = init + shell + bash(ptid=50) + subreaper + clone(200) + exit_(tid=100, reaper=reaper) + probe(200)
         assert last(events, "proc.pname") == ("sub",)
+
+    def test_not_past_one_that_is_in_another_kind_of_namespace(self) -> None:
+        init = processes(9, process(9, tid=1, pid=1, ptid=0, comm="init", vtid=1, vpid=1))
+        inside = processes(9, process(9, tid=50, pid=50, ptid=1, comm="in", vtid=5, vpid=5))
+        events = init + inside + bash(ptid=50) + clone(200) + exit_(tid=100, reaper=-1) + probe(200)
+        assert last(events, "proc.pname") == (None,)
+
+    def test_of_a_process_its_leader_reaps_else_its_oldest_thread(self) -> None:
+        init = processes(9, process(9, tid=1, pid=1, ptid=0, comm="init", vtid=1, vpid=1))
+        threads = b"".join(
+            clone(0, tid=tid, pid=1, ptid=0, flags=CLONE_THREAD, comm=f"t{tid}", exe="init", vtid=tid, vpid=1) for tid in (2, 3, 4)
+        )
+        orphaned = clone(200) + exit_(tid=100, reaper=-1) + probe(200)
+        assert last(init + bash(ptid=1) + threads + orphaned, "proc.pname") == ("init",)
+        assert last(init + bash(ptid=1) + threads + exit_(tid=1) + orphaned, "proc.pname") == ("t2",)
 
     def test_or_to_nobody(self) -> None:
         assert last(bash() + clone(200) + exit_(tid=100) + probe(200), "proc.ppid", "proc.pname") == (None, None)
@@ -245,6 +276,11 @@ class TestAttributes:
         assert last(bash() + limit + other, "proc.fdlimit") == (512,)
         by_pid = named("PRLIMIT_X", res=0, newcur=64, newmax=64, oldcur=0, oldmax=0, pid=100, resource=7, tid=7)
         assert last(bash() + by_pid + probe(100), "proc.fdlimit") == (64,)
+
+    @pytest.mark.parametrize(("limit", "used"), [(4, 50.0), (1, 100.0), (0, 0.0)])
+    def test_how_much_of_the_limit_is_used_up(self, limit: int, used: float) -> None:
+        opened = openat(3, "/a") + openat(4, "/b")
+        assert last(bash() + opened + named("SETRLIMIT_X", res=0, cur=limit, max=9, resource=7), "proc.fdusage") == (used,)
 
     def test_memory_and_page_faults(self) -> None:
         memory = named("MMAP_X", res=4096, vm_size=1, vm_rss=2, vm_swap=3, addr=0, length=1, prot=0, flags=0, fd=-1, offset=0)

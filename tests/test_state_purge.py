@@ -37,9 +37,9 @@ def see(core: Core, *blocks: bytes) -> None:
             pass
 
 
-def begun() -> Core:
+def begun(interval: int = 0, timeout: int = 0) -> Core:
     """The machine's state, taken behind a section header, which would empty it: the events to come are a capture's."""
-    core = Core("first", 0, 0)
+    core = Core("first", 0, 0, purge=(interval, timeout))
     see(core, capture())
     core.snapshot("")
     see(core, probe(OWN))
@@ -52,6 +52,16 @@ def test_threads_that_ended_unseen_go_after_a_while() -> None:
         assert Looked(core, pid)["proc.name"] == "sleep"
     see(core, *[later(minutes) for minutes in (1, 2, 3)])
     assert core.stats().threads_purged > 0
+    assert core.look(pid) is None
+
+
+def test_nobody_is_looked_for_at_the_start() -> None:
+    """Who has ended since: the events that tell it may still be to come."""
+    with sleeping() as pid:
+        core = begun()
+    see(core, probe(OWN), probe(OWN))
+    assert core.look(pid) is not None
+    see(core, later(1), later(2))
     assert core.look(pid) is None
 
 
@@ -77,3 +87,28 @@ def test_a_captures_threads_stay() -> None:
     assert core.stats().threads == 2
     assert core.stats().threads_purged == 0
 
+
+
+def died_after_an_event(core: Core, minute: int) -> int:
+    with sleeping() as pid:
+        core.snapshot("")
+        see(core, named("GETUID_X", tid=pid, ts=TIME + minute * MINUTE, uid=0))
+    return pid
+
+
+def test_how_long_a_thread_must_be_silent_can_be_set() -> None:
+    for timeout, stays in ((0, True), (60, False)):
+        core = begun(timeout=timeout)
+        pid = died_after_an_event(core, 0)
+        see(core, later(1), later(2))
+        assert (core.look(pid) is not None) is stays
+
+
+def test_how_often_threads_are_looked_for_can_be_set() -> None:
+    for interval, stays in ((3600, True), (60, False)):
+        core = begun(interval=interval, timeout=60)
+        see(core, later(1), later(2))
+        with sleeping() as pid:
+            see(core, named("GETUID_X", tid=pid, ts=TIME + 2 * MINUTE, uid=0))
+        see(core, later(4), later(20))
+        assert (core.look(pid) is not None) is stays

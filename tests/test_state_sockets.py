@@ -72,6 +72,8 @@ class TestSocket:
             (INET, RAW, 1, "ipv4", "raw"),
             (INET, RAW, 255, "ipv4", "raw"),
             (INET, DGRAM, 1, "ipv4", "icmp"),
+            (INET, RAW | 0x80000, 1, "ipv4", "icmp"),  # as in Falco, a type that comes with flags isn't told to be raw
+            (INET6, RAW | 0x800, UDP, "ipv6", "udp"),
         ],
     )
     def test_protocols_of_the_internet(self, domain: int, type_: int, proto: int, kind: str, l4: str) -> None:
@@ -120,6 +122,13 @@ class TestConnect:
         rewritten = connect(TUPLE, address=addr(*THERE))
         assert last(bash() + sock() + enter + rewritten, "fd.sip", "fd.sport") == ("6.6.6.6", 666)
 
+    def test_so_does_the_path_of_the_entry(self) -> None:
+        enter = named("CONNECT_E", fd=3, addr=addr("/run/real.sock"))
+        rewritten = connect(unix(1, 2, "/run/rewritten.sock"), address=addr("/run/rewritten.sock"))
+        told = connect(unix(1, 2, "/run/told.sock"), address=addr("/run/rewritten.sock"))
+        assert last(bash() + sock(domain=UNIX) + enter + rewritten, "fd.name") == ("1->2 /run/real.sock",)
+        assert last(bash() + sock(domain=UNIX) + enter + told, "fd.name") == ("1->2 /run/told.sock",)
+
     def test_but_not_where_the_kernel_told_another(self) -> None:
         enter = named("CONNECT_E", fd=3, addr=addr("6.6.6.6", 666))
         told = connect(TUPLE, address=addr("1.1.1.1", 1))
@@ -134,6 +143,11 @@ class TestServers:
     def test_bind(self) -> None:
         events = bash() + sock() + bind(addr("0.0.0.0", 80))
         assert last(events, "fd.name", "fd.sip", "fd.sport", "fd.is_server") == ("0.0.0.0:80", "0.0.0.0", 80, True)
+
+    @pytest.mark.parametrize(("address", "server"), [("::", "0.0.0.0"), ("::ffff:10.0.0.5", "10.0.0.5")])
+    def test_one_of_both_versions_is_an_ipv4_server_whose_name_is_as_given(self, address: str, server: str) -> None:
+        events = bash() + sock(domain=INET6) + bind(addr(address, 80))
+        assert last(events, "fd.name", "fd.type", "fd.sip", "fd.sport") == (f"{address}:80", "ipv4", server, 80)
 
     def test_bind_to_a_port_that_the_kernel_chooses(self) -> None:
         assert last(bash() + sock() + bind(addr("127.0.0.1", 0)), "fd.name", "fd.is_server") == ("127.0.0.1:0", False)
@@ -164,6 +178,11 @@ class TestDatagrams:
         events += sendto(tuple_("10.0.0.5", 5000, "9.9.9.9", 53))
         assert last(events, "fd.name", "fd.name_changed") == ("10.0.0.5:5000->9.9.9.9:53", True)
 
+    def test_a_server_is_named_after_each_of_its_clients(self) -> None:
+        events = bash() + sock(type_=DGRAM) + bind(addr("0.0.0.0", 53)) + recvfrom(tuple_("1.2.3.4", 5000, "10.0.0.5", 53))
+        events += recvfrom(tuple_("5.6.7.8", 6000, "10.0.0.5", 53))
+        assert last(events, "fd.name", "fd.cip", "fd.sport") == ("5.6.7.8:6000->10.0.0.5:53", "5.6.7.8", 53)
+
     def test_the_answer_is_the_same_connection(self) -> None:
         events = bash() + sock(type_=DGRAM) + sendto(tuple_("10.0.0.5", 5000, "8.8.8.8", 53))
         events += recvfrom(tuple_("8.8.8.8", 53, "10.0.0.5", 5000))
@@ -184,6 +203,10 @@ class TestDatagrams:
             "udp",
         )
 
+    def test_several_messages_at_once_make_none(self) -> None:
+        several = named("SENDMMSG_X", res=1, fd=9, size=1, data=b"x", tuple=tuple_("10.0.0.5", 5000, "8.8.8.8", 53))
+        assert last(bash() + several, "fd.num", "fd.name", "fd.type") == (9, "", None)
+
     def test_a_failed_send_tells_nothing(self) -> None:
         assert last(bash() + sock(type_=DGRAM) + sendto(TUPLE, res=-1) + read(3, res=-1), "fd.name") == ("",)
 
@@ -191,6 +214,16 @@ class TestDatagrams:
         nets = interfaces(2, net_interface("172.16.0.9", "255.255.0.0"), net_interface("10.0.0.5", "255.255.255.0"))
         events = nets + bash() + sock(type_=DGRAM) + sendto(tuple_("0.0.0.0", 5000, "10.0.0.77", 53))
         assert last(events, "fd.name") == ("10.0.0.5:5000->10.0.0.77:53",)
+
+    def test_but_not_the_very_end_that_the_packet_goes_to(self) -> None:
+        nets = interfaces(2, net_interface("10.0.0.5", "255.255.255.0"))
+        events = nets + bash() + sock(type_=DGRAM) + sendto(tuple_("0.0.0.0", 53, "10.0.0.5", 53))
+        assert last(events, "fd.name") == ("0.0.0.0:53->10.0.0.5:53",)
+
+    def test_with_no_peer_either_the_source_is_an_interface(self) -> None:
+        nets = interfaces(2, net_interface("127.0.0.1", "255.0.0.0"), net_interface("10.0.0.5", "255.255.255.0"))
+        events = nets + bash() + sock(type_=DGRAM) + sendto(tuple_("0.0.0.0", 5000, "0.0.0.0", 53))
+        assert last(events, "fd.name") == ("10.0.0.5:5000->0.0.0.0:53",)
 
     def test_else_the_first_that_is_not_loopback(self) -> None:
         nets = interfaces(2, net_interface("127.0.0.1", "255.0.0.0"), net_interface("172.16.0.9", "255.255.0.0"))
@@ -213,3 +246,13 @@ class TestStart:
         assert last(events + read(4), "fd.name", "fd.cip", "fd.sport") == ("1.2.3.4:5000->10.0.0.5:80", "1.2.3.4", 80)
         assert last(events + read(5), "fd.name", "fd.cip", "fd.sport") == ("10.0.0.5:40000->8.8.8.8:53", "10.0.0.5", 53)
         assert last(events + read(3), "fd.name", "fd.is_server") == ("0.0.0.0:80", True)
+
+    def test_who_listens_is_a_server_whose_address_is_not_taken_for_one_ends(self) -> None:
+        server = fd(2, 3, 5, ip("0.0.0.0") + struct.pack("<HB", 80, 2))
+        fields = ("fd.sport", "fd.l4proto", "fd.sproto", "fd.sip", "fd.cport", "evt.arg.fd")
+        assert last(bash() + fds(2, 100, server) + read(3), *fields) == (80, "tcp", "", None, None, "<4t>0.0.0.0:80")
+
+    @pytest.mark.parametrize(("l4", "connected"), [(2, True), (3, False)])
+    def test_a_tcp_connection_is_connected(self, l4: int, connected: bool) -> None:
+        client = fd(2, 5, 3, ip("10.0.0.5") + ip("8.8.8.8") + struct.pack("<HHB", 40000, 53, l4))
+        assert last(bash() + fds(2, 100, client) + named("FSTAT_X", res=0, fd=5), "fd.connected") == (connected,)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 import falcolib
+from falcolib import regex
 
 RULES = "- {rule: r, desc: d, condition: evt.type = execve, output: o, priority: INFO}"
 WRITTEN = 400_001
@@ -66,3 +67,21 @@ def test_events_without_rules_can_be_stopped(engine: falcolib.Engine, attack1: p
     next(events)
     engine.stop()
     assert list(events) == []
+
+
+def test_it_is_told_how_long_the_core_has_been_at_work(attack1: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a regular expression sees it, which is matched in the midst of a piece of events."""
+    seen: list[float] = []
+    rules = falcolib.RuleSet.parse("- {rule: r, desc: d, condition: proc.name regex '.*sh', output: o, priority: INFO}")
+    engine = falcolib.Engine(rules)
+    full_match = regex.full_match
+
+    def watching(compiled: object, subject: bytes) -> bool:
+        seen.append(engine.busy())
+        return full_match(compiled, subject)
+
+    monkeypatch.setattr(regex, "full_match", watching)
+    for _ in engine.run(falcolib.Capture(attack1)):
+        seen.append(-engine.busy())
+    assert max(seen) > 0
+    assert engine.busy() == 0

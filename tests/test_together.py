@@ -9,11 +9,14 @@ import pathlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import falcolib
 from falcolib import Alert, Capture, CaptureError, Engine, RuleSet, Source
+from falcolib.together import Together
 from scapwriter import TIME, capture
 from state_events import bash, execve
 
@@ -136,6 +139,26 @@ class TestOrder:
         found = [alert.time for alert in Engine(rules).run(sources)]
         assert len(found) == 1500
         assert found == sorted(found)
+
+    def test_a_source_that_is_at_work_is_waited_for(self) -> None:
+        """Longer than for one that waits for its next event: what it has may be earlier."""
+        class Core:
+            def last_time(self) -> int:
+                return 0
+
+        def run_one(core: object, source: Source) -> Iterator[Any]:
+            for chunk in source.chunks():
+                time.sleep(float(chunk))
+                yield SimpleNamespace(time=1 if float(chunk) else 2)
+
+        slow, quick = Pushed(), Pushed()
+        slow._items, quick._items = [b"0.3"], [b"0"]
+        run = Together([(Core(), slow), (Core(), quick)], run_one, lambda: True, lambda source, error: None)    # type: ignore[list-item]
+        alerts = run.run()
+        assert [next(alerts).time, next(alerts).time] == [1, 2]
+        slow.push(None)
+        quick.push(None)
+        assert list(alerts) == []
 
     def test_an_alert_waits_for_a_file_that_is_being_read(self, rules: RuleSet) -> None:
         class Slow(Pushed):

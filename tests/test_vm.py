@@ -257,6 +257,12 @@ class TestTransformers:
             assert not holds(cond(decoded, "exists"), proc__name=wrong)
         assert self.value_is(decoded, "a", proc__name="YQBi")
 
+    def test_of_a_list_each_element_or_none(self) -> None:
+        decoded = call("b64", self.ARGS, is_list=True)
+        assert holds(cond(decoded, "in", "ab", "c"), fd__types=["YWI=", "Yw=="])
+        assert not holds(cond(decoded, "exists"), fd__types=["YWI=", "Y-Y="])
+        assert holds(cond(call("toupper", self.ARGS, is_list=True), "in", "A", "B"), fd__types=["a", "B"])
+
     def test_of_several(self) -> None:
         both = call("concat", self.NAME, ":", field("proc.pname"))
         assert self.value_is(both, "a:b", proc__name="a", proc__pname="b")
@@ -264,6 +270,9 @@ class TestTransformers:
         assert self.value_is(call("join", ",", self.ARGS), "a,b", fd__types=["a", "b"])
         assert self.value_is(call("join", "/", ("x", self.NAME)), "x/a", proc__name="a")
         assert self.value_is(call("len", self.ARGS, kind="u64"), 2, fd__types=["a", "b"])
+        assert self.value_is(call("len", ("x", self.NAME), kind="u64"), 2, proc__name="a")
+        assert self.value_is(call("len", (), kind="u64"), 0)
+        assert not holds(cond(call("len", ("x", self.NAME), kind="u64"), "exists"))
 
     def test_getopt(self) -> None:
         def found(*args: str) -> object:
