@@ -3,7 +3,7 @@
 
     python -m benchmarks [SECTION …] [--capture FILE.scap] [--no-callgrind]
 
-Sections: replay stages startup gzip workers alerts; all without one. docs/performance.md tells what they mean.
+Sections: replay stages startup gzip workers alerts audit live; all without one. docs/performance.md tells what they mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .measure import can_count
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "replay": parts.replay, "stages": parts.stages, "startup": parts.startup, "gzip": parts.gzip, "workers": parts.workers,
-    "alerts": parts.alerts,
+    "alerts": parts.alerts, "audit": parts.audit, "live": parts.live,
 }
 
 

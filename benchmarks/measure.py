@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import subprocess
 import sys
@@ -24,11 +23,10 @@ FIXED = {"PYTHONHASHSEED": "0"}
 
 
 class Cost(NamedTuple):
-    """Of a process: seconds, and MiB at its peak."""
+    """Of a process: seconds."""
 
     cpu: float
     wall: float
-    peak: float
 
 
 def falcolib(*arguments: str | Path) -> list[str]:
@@ -49,7 +47,7 @@ def once(command: list[str], env: Mapping[str, str]) -> Cost:
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, command)
-    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss / 1024)
+    return Cost(used.ru_utime + used.ru_stime, time.perf_counter() - began)
 
 
 def least(*commands: list[str], runs: int = 7, env: Mapping[str, str] = {}) -> list[Cost]:
@@ -76,11 +74,18 @@ def instructions(command: list[str], *options: str, env: Mapping[str, str] = {})
     return int(found[1])
 
 
-def idle_python() -> float:
-    """MiB of a Python that does nothing."""
-    return least([sys.executable, "-c", "pass"], runs=3)[0].peak
+#: Linux counts the pages of who starts a process, until exec, as the process's own: an idle Python does it, not this one.
+_STARTER = """
+import os, sys
+sink = os.open(os.devnull, os.O_WRONLY)
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, sink, 1), (os.POSIX_SPAWN_DUP2, sink, 2)])
+print(os.wait4(child, 0)[2].ru_maxrss)
+"""
 
 
-def own_peak() -> float:
-    """MiB of this process: what it starts can't be told to take less (Linux counts the parent's pages until exec)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak(command: list[str]) -> float:
+    """MiB of a process at its peak: the least of three runs. It can't be less than an idle Python's, which starts it."""
+    def run() -> int:
+        return int(subprocess.run([sys.executable, "-S", "-c", _STARTER, *command], capture_output=True, text=True, check=True).stdout)
+
+    return min(run() for _ in range(3)) / 1024

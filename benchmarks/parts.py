@@ -10,14 +10,18 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import audit as audit_log
 from . import corpus
+from . import live as machine
 from .bench import Bench, table
-from .measure import idle_python, instructions, least, once, own_peak, run_on
+from .measure import instructions, least, once, peak, run_on
 
 #: Falco 0.44.1 on mix1.scap, plain, one thread, beyond start-up (spec: performance.md 1): gzip units, instructions an event.
 FALCO = {"one rule that never matches": (0.54, 2235), "25 rules: falco_rules.yaml": (0.89, None),
          "93 rules: the three public files": (1.84, 6860), "930: copies, != variantN appended": (25.6, None)}
 ALL = ("-o", "rule_matching=all")
+#: Events whose alerts are enough to count instructions: callgrind runs fifty times slower.
+SOME = 50_000
 
 
 def replay(bench: Bench) -> None:
@@ -55,7 +59,7 @@ def stages(bench: Bench) -> None:
     def of(*names: str) -> float:
         return sum(full.get(name, 0) - empty.get(name, 0) for name in names) / bench.events
 
-    run, push, read, state = of("fl_engine_run"), of("fl_engine_push"), of("fl_scap_next"), of("fl_state_apply", "fl_state_leave")
+    run, push, read, state = of("fl_engine_run"), of("fl_engine_push"), of("fl_scap_next"), of("fl_state_apply")
     rules_, python = of("fl_vm_run"), of("PROGRAM TOTALS") - of("fl_engine_run", "fl_engine_push")
     rows = {"bytes into the reader's buffer": push, "records taken apart": read, "state": state,
             "rules, with the fields that they read": rules_, "the loop, matches": run - read - state - rules_,
@@ -107,14 +111,14 @@ def startup(bench: Bench) -> None:
     """A process on an empty capture."""
     print("## Start-up: a whole process on an empty capture\n")
     rows = []
-    idle = idle_python()
+    idle = peak([sys.executable, "-c", "pass"])
     for name, rules in bench.sets.items():
         compiled, cached = least(run_on(bench.empty, rules, "--no-cache"), run_on(bench.empty, rules), runs=5 if "930" in name else 11)
-        full = least(run_on(bench.plain, rules), runs=2)[0]
-        rows.append([name, *(_number(cost, 3) for cost in (compiled.cpu, cached.cpu)),
-                     *(_number(cost.peak - idle, 1) for cost in (compiled, full))])
-    table(["rules", "CPU s, compiled", "from the cache", "peak MiB above idle Python", "with the capture, cached"], rows)
-    print(f"\nAn idle Python takes {idle:.1f} MiB (this process {own_peak():.1f}). Falco with 93 rules: 0.121 s, 32 MiB in all.")
+        peaks = peak(run_on(bench.empty, rules, "--no-cache")), peak(run_on(bench.empty, rules)), peak(run_on(bench.plain, rules))
+        rows.append([name, *(_number(cost, 3) for cost in (compiled.cpu, cached.cpu)), *(_number(most - idle, 1) for most in peaks)])
+    table(["rules", "CPU s, compiled", "from the cache", "peak MiB above idle Python, compiled", "from the cache", "with the capture"],
+          rows)
+    print(f"\nAn idle Python takes {idle:.1f} MiB. Falco with 93 rules: 0.121 s, 32 MiB in all.")
 
 
 def gzip(bench: Bench) -> None:
@@ -171,10 +175,10 @@ def alerts(bench: Bench) -> None:
     print("## Alerts: what one costs in Python, beyond finding it\n")
     script = """
 import sys, time, falcolib
-rules = falcolib.RuleSet.parse('''
+rules = falcolib.RuleSet.parse(f'''
 - rule: opened
   desc: d
-  condition: evt.type in (open, openat)
+  condition: evt.type in (open, openat) and evt.num < {int(sys.argv[3])}
   output: file opened | file=%fd.name process=%proc.name parent=%proc.pname command=%proc.cmdline user=%user.name
   priority: NOTICE
   tags: [a, b]''')
@@ -192,16 +196,44 @@ print(count, time.process_time() - began)
     rows = []
     base_time = base_count = 0.0
     for what in ("nothing", "object", "message", "fields", "text", "json"):
-        command = [sys.executable, "-c", script, str(bench.plain), what]
-        told = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(5)]
+        told = [_alerts(script, bench, what, bench.events) for _ in range(5)]
         number, seconds = int(told[0][0]), min(float(row[1]) for row in told)
-        count = float(instructions(command)) if bench.counting else 0.0
+        some = int(_alerts(script, bench, what, SOME)[0])
+        count = float(instructions(_alerts_command(script, bench, what, SOME))) if bench.counting else 0.0
         if what == "nothing":
             base_time, base_count = seconds, count
             continue
         rows.append([what, str(number), _number((seconds - base_time) / number * 1e6, 2),
-                     _number((count - base_count) / number or None, 0)])
+                     _number((count - base_count) / some or None, 0)])
     table(["asked for", "alerts", "µs an alert", "instructions"], rows)
+
+
+def audit(bench: Bench) -> None:
+    """Kubernetes' audit events: benchmarks/audit.py."""
+    print("## Audit events: CPU of whole processes\n")
+    if not audit_log.DATA.exists():
+        print("needs the conformance data")
+        return
+    audit_log.replay(400_000, bench.folder)
+    audit_log.webhook(5)
+
+
+def live(bench: Bench) -> None:
+    """What watching adds to system calls: benchmarks/live.py."""
+    print("## Live: what system calls take, with and without\n")
+    if os.geteuid() or not machine.RULES.exists() or not os.path.exists("/sys/kernel/btf/vmlinux"):
+        print("needs root, a kernel with BTF, and the conformance data")
+        return
+    machine.main()
+
+
+def _alerts_command(script: str, bench: Bench, what: str, events: int) -> list[str]:
+    return [sys.executable, "-c", script, str(bench.plain), what, str(events)]
+
+
+def _alerts(script: str, bench: Bench, what: str, events: int) -> list[str]:
+    command = _alerts_command(script, bench, what, events)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def _pairs(a: list[str], b: list[str], runs: int) -> list[float]:
