@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in \
 	$(shell find csrc src/falcolib rules -not -name '*.pyc' -not -name __pycache__ -not -path '*/.*')
 ASAN = $(shell gcc -print-file-name=libasan.so) $(shell gcc -print-file-name=libstdc++.so.6)
 
-.PHONY: help run test test-plain test-sanitized test-apiserver build sanitized coverage bench check-instructions instructions fuzz docs lint clean
+.PHONY: help run test test-plain test-sanitized test-apiserver test-systemd build sanitized coverage bench check-instructions instructions soak fuzz docs lint clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo "make bench     instructions and time per event, next to Falco's"
 	@echo "make check-instructions  that they are what was recorded; make instructions records them"
 	@echo "make test-apiserver  k8s-config and audit2rbac with a real kube-apiserver, built from Debian's sources (10 minutes, the first time)"
+	@echo "make test-systemd  deploy/falcolib.service under a real systemd, in a Debian that is unpacked for it (root; some minutes, the first time)"
+	@echo "make soak      an hour of mixed load, watched live: does its memory grow? SHORT=1: ten minutes"
 	@echo "make fuzz      the fuzzers, FUZZ_SECONDS each (default 600)"
 	@echo "make coverage  the lines of the C core that the test suite runs"
 	@echo "make docs      docs/fields.md and docs/events.md, from the tables"
@@ -84,7 +86,7 @@ sanitized: build/sanitized/.built
 test-sanitized: sanitized $(VENV)/.test
 	@echo "== the test suite on the sanitizer build"
 	@PYTHONPATH=build/sanitized/site LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-		PYTHONMALLOC=malloc FALCOLIB_SANITIZED=1 $(PYTEST) -m "not fuzz"
+		PYTHONMALLOC=malloc FALCOLIB_SANITIZED=1 $(PYTEST) -m "not fuzz and not daemon"
 
 coverage: build/coverage/.built $(VENV)/.test
 	@$(PIP) install gcovr
@@ -96,6 +98,10 @@ bench: build
 	@sh .ci/packages bench
 	@$(PY) -m benchmarks
 
+# SHORT=1: ten minutes instead of an hour. What it found is added to docs/soak.md.
+soak: build
+	@$(PY) benchmarks/soak.py --seconds $(if $(SHORT),600,3600) --record docs/soak.md
+
 # Instructions an event, which nothing that lands may raise by more than 5%; `instructions` records them anew.
 check-instructions instructions: build
 	@sh .ci/packages bench
@@ -104,10 +110,15 @@ check-instructions instructions: build
 test-apiserver: build $(VENV)/.test
 	@[ -n "$$KUBE_APISERVER_BIN" ] || sh .ci/apiserver build/apiserver
 	@echo "== the tests with a real kube-apiserver (about a minute)"
-	@KUBE_APISERVER_BIN="$${KUBE_APISERVER_BIN:-build/apiserver/bin}" $(PYTEST) acceptance
+	@KUBE_APISERVER_BIN="$${KUBE_APISERVER_BIN:-build/apiserver/bin}" $(PYTEST) acceptance/test_apiserver.py
+
+test-systemd: build $(VENV)/.test
+	@sh .ci/systemd build/systemd
+	@echo "== the tests with a real systemd (about a minute)"
+	@SYSTEMD_TREE=build/systemd/root $(PYTEST) acceptance/test_systemd.py
 
 fuzz: build $(VENV)/.test
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -m fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) -o faulthandler_timeout=0 -m fuzz
 
 docs: build
 	@$(PY) -m falcolib.cli.reference docs
@@ -117,7 +128,7 @@ lint: build $(VENV)/.test
 	@echo "== ruff, mypy, shellcheck, and the compilers' warnings"
 	@$(VENV)/bin/ruff check .
 	@$(PY) -m mypy
-	@! command -v shellcheck >/dev/null || shellcheck .ci/run .ci/packages .ci/apiserver
+	@! command -v shellcheck >/dev/null || shellcheck .ci/run .ci/packages .ci/apiserver .ci/systemd
 	@for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*' -not -path '*/fuzz/*'); do \
 		gcc -std=gnu11 -O2 -Wall -Wextra -Werror -c -o /dev/null -Icsrc $$f || exit 1; done
 	@if command -v clang >/dev/null; then for f in $$(find csrc -name '*.c' -not -path 'csrc/bpf/*'); do \

@@ -86,6 +86,11 @@ def main() -> None:
             packaged = sh(venv / "bin/falcolib", "run", "--capture", CAPTURE, cwd=folder)
             if not packaged or packaged != sh(venv / "bin/python", "-m", "falcolib", "run", "-r", RULES, "--capture", CAPTURE, cwd=folder):
                 sys.exit(f"Error: {python}: the packaged rules don't give the repository's alerts")
+            for lines in (sh(venv / "bin/falcolib", "rules", "syscall", cwd=folder),
+                          sh(venv / "bin/python", "-c", "import falcolib; print(falcolib.bundled_rules())", cwd=folder)):
+                path = pathlib.Path(lines.strip())
+                if not path.is_relative_to(venv) or path.read_text() != RULES.read_text():
+                    sys.exit(f"Error: {python}: {path} is not the packaged rules")
             types = subprocess.run([sys.executable, "-m", "mypy", "--strict", f"--python-executable={venv}/bin/python", "user.py"],
                                    cwd=folder, capture_output=True, text=True).stdout
             if types.count("error:") != 1 or "user.py:5: error: Incompatible types in assignment" not in types:
