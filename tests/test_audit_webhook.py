@@ -340,6 +340,32 @@ class TestLife:
             assert webhook.post(listed("2"))[0] == 503
             assert webhook.source.counts["refused"] == 1
 
+    def test_requests_that_come_before_the_first_run_wait_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As on a daemon's server, which is there before the engine reads."""
+        from falcolib.sources import webhook as module
+        from falcolib.web import WebServer
+
+        server = WebServer("127.0.0.1", 0)
+        begin = threading.Event()
+        run = Running._run
+        monkeypatch.setattr(Running, "_run", lambda self: (begin.wait(30), run(self)))
+        with running_on(server) as webhook:
+            early = threading.Thread(target=lambda: answers.append(webhook.post(listed("1"))[0]))
+            answers: list[int] = []
+            early.start()
+            early.join(0.2)
+            assert answers == []
+            begin.set()
+            early.join(30)
+            assert answers == [200]
+            webhook.until("1")
+        monkeypatch.setattr(module, "PATIENCE", 0.05)
+        server = WebServer("127.0.0.1", 0)
+        falcolib.AuditWebhook(server=server)
+        with contextlib.closing(server):
+            server.start()
+            assert Running.post(_With(server), listed("1"))[0] == 503       # type: ignore[arg-type]
+
     def test_a_stop_while_the_server_starts_ends_the_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """As a signal may come while what serves is imported: the run waited for a server that nobody had told to end."""
         webhook = falcolib.AuditWebhook("127.0.0.1", 0)

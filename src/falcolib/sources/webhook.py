@@ -25,6 +25,8 @@ PATHS = ("/k8s_audit", "/k8s-audit")
 WAITING = 64 << 20
 #: … for so many seconds, and are then told to come again in RETRY seconds: the API server does.
 PATIENCE, RETRY = 5.0, 1
+#: Seconds between looks whether there is room, or somebody who reads.
+LOOK_FOR = 0.02
 #: Seconds that a wait for the next body lasts at most.
 LOOK = 0.5
 #: Seconds after close() in which what was accepted is looked at, at most: as many as Kubernetes gives a pod that is to end.
@@ -43,7 +45,8 @@ class AuditWebhook(Documents):
     after 30 seconds; what is left then is told in the log ``falcolib`` and counted.
     ``strict`` looks first, and answers as Falco did before 2022: 400 for a body that is no list of events. Other answers: 405 for what is
     no POST, 400 for another content type than application/json and for a body that is too large or too slow, 401 without the token, 429
-    when more comes than is looked at, 503 while nobody reads.
+    when more comes than is looked at, 503 while nobody reads; on a server that was started before the first run, requests wait for that
+    run, 5 seconds at most.
 
     ``counts`` tells how many requests came to what end. Raises OSError if the port can't be had.
     """
@@ -77,7 +80,8 @@ class AuditWebhook(Documents):
         self._taken = 0
         self._done = 0
         self._closed = False
-        self._accepting = False     # changed, and believed, under the lock: so no body comes when the reader has seen the last
+        # None before the first run. Changed, and believed, under the lock: so no body comes when the reader has seen the last.
+        self._accepting: bool | None = None
         self._lock = threading.Lock()
         methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"]
         self.server.add([Route(path, self.server.guarded(self._answer), methods=methods) for path in paths])
@@ -190,6 +194,7 @@ class AuditWebhook(Documents):
         if not await self._room(len(body)):
             self.counts["busy"] += 1
             return PlainTextResponse("more comes than can be looked at", 429, {"retry-after": str(RETRY)})
+        await self._reader()
         with self._lock:
             if self._closed or not self._accepting:
                 self.counts["refused"] += 1
@@ -198,6 +203,13 @@ class AuditWebhook(Documents):
             self.counts["accepted"] += 1
             self._bodies.put((f"{request.client.host}:{request.client.port}" if request.client else "webhook", body))
         return HTMLResponse("<html><body>Ok</body></html>") if self._strict else Empty_()
+
+    async def _reader(self) -> None:
+        """Waits for the first run to begin, as long as for room."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
+        while self._accepting is None and not self._closed and loop.time() < until:
+            await asyncio.sleep(LOOK_FOR)
 
     async def _room(self, size: int) -> bool:
         """Waits for room in the queue. A body always finds some in an empty one."""
@@ -208,7 +220,7 @@ class AuditWebhook(Documents):
                 return False
             if self._closed:        # refused below
                 return True
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_FOR)
         return True
 
 
