@@ -85,6 +85,19 @@ class TestReplays:
         assert name == f"cap_{first.time:020}_{first.event.num:020}.scap"
         assert pathlib.Path(done.files[0]).read_bytes()[:2] == b"\x1f\x8b"
 
+    def test_another_replay_replaces_them_and_follows_no_link(self, attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
+        (first, *_) = Replayed(falcolib.Capture(attack1), tmp_path).files
+        whole = pathlib.Path(first).read_bytes()
+        for laid in (lambda: pathlib.Path(first).write_text("cut off"), lambda: pathlib.Path(first).symlink_to(tmp_path / "other")):
+            pathlib.Path(first).unlink()
+            (tmp_path / "other").write_text("of somebody else")
+            laid()
+            done = Replayed(falcolib.Capture(attack1), tmp_path)
+            assert done.files[0] == first
+            assert pathlib.Path(first).read_bytes() == whole
+            assert not pathlib.Path(first).is_symlink()
+            assert (tmp_path / "other").read_text() == "of somebody else"
+
     def test_they_reach_back_and_end_after_the_last_alert(self, attack1: pathlib.Path, tmp_path: pathlib.Path, shadows: list[int]) -> None:
         whole = [event.time for event in falcolib.Engine().events(falcolib.Capture(attack1))]
         for before, duration in ((0, 300 * MS), (2000 * MS, 2000 * MS)):

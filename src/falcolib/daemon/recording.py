@@ -8,6 +8,7 @@ fields. The files are written and compressed in a thread of their own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import struct
@@ -51,7 +52,7 @@ class Captures:
     A capture is begun by the first alert whose rule has ``capture: true`` (mode ``rules``), or by any (``all_rules``), and goes on until
     the last such alert is ``capture_duration`` ago (else default_duration), or the file has max_file_size_mb, which is told as an alert.
     A source of system calls has one at a time. They are named PREFIX_TIME_NUMBER.scap, after the alert's event (ns, and its number, 20
-    digits each), and are gzip files.
+    digits each), and are gzip files. One of that name, as a capture that is replayed twice makes it, is replaced.
     """
 
     def __init__(self, settings: CaptureGroup, emit: Emit) -> None:
@@ -208,6 +209,8 @@ class _File:
 
     def _work(self) -> None:
         try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)            # of the same event, replayed before; a link that somebody has laid isn't followed
             writer = CaptureWriter(self.path, compress=True)
             writer.write(b"")
             while (piece := self._pieces.get()) is not None:
