@@ -156,6 +156,8 @@ class TestPaths:
     @pytest.mark.parametrize(("made", "path"), [
         (event("SYMLINKAT_X", 0, "t", -100, "l"), "/home/l"),
         (event("UNLINKAT_2_X", -2, 9, "d", 0), "<UNKNOWN>/d"),
+        (event("OPENAT_2_X", 3, -100, "/", 0x401, 0, 0, 1) + event("UNLINKAT_2_X", -2, 3, "d", 0), "//d"),
+        (event("OPENAT_2_X", 3, -100, "/srv", 0x401, 0, 0, 1) + event("UNLINKAT_2_X", -2, 3, "../d", 0), "/d"),
         (event("FCHOWNAT_X", 0, 9, "/d", 0, 0, 0), "/d"),
         (event("OPEN_BY_HANDLE_AT_X", 5, -100, 1, "/srv/./x", 0, 0), "/srv/x"),
         (event("OPEN_BY_HANDLE_AT_X", -2, -100, 1, "/srv/x", 0, 0), None),
@@ -182,6 +184,13 @@ class TestParameters:
         (event("CHDIR_X", 0, None), "res=0 path=<NA>"),
         (event("SOCKET_X", -1, 1, 2, 0, 0), "fd=-1(EPERM) domain=1(AF_LOCAL|AF_UNIX) type=2 proto=0 flags=0(O_NONE)"),
         (event("FUTEX_X", 0, 4096, 129, 5), "res=0 addr=1000 op=129(FUTEX_PRIVATE_FLAG|FUTEX_WAKE) val=5"),
+        (event("FCHOWN_X", 0, 7, -1, 5), "res=0 fd=7 uid=-1 gid=5"),
+        (event("SETSOCKOPT_X", 0, 4, 1, 8, b"\2\xff\xff\xff\xff", 4),
+         "res=0 fd=4 level=1(SOL_SOCKET) optname=8(SO_RCVBUF) val=-1 optlen=4"),
+        (event("SETSOCKOPT_X", 0, 4, 1, 8, b"\0", 0), "res=0 fd=4 level=1(SOL_SOCKET) optname=8(SO_RCVBUF) val= optlen=0"),
+        (event("SETSOCKOPT_X", 0, 4, 1, 8, None, 0), "res=0 fd=4 level=1(SOL_SOCKET) optname=8(SO_RCVBUF) val=NULL optlen=0"),
+        (event("SETSOCKOPT_X", 0, 4, 1, 8, b"\5a", 0),
+         "res=0 fd=4 level=1(SOL_SOCKET) optname=8(SO_RCVBUF) val=INVALID DYNAMIC PARAMETER optlen=0"),
     ])
     def test_value_and_meaning(self, made: bytes, shown: str) -> None:
         assert of(made, fields=("evt.args", "evt.info")) == [shown, shown]

@@ -38,8 +38,8 @@ static bool result_of(const struct fl_view *view, int64_t *result)
 
 const char *fl_syscall_name(unsigned id) { return id < FL_SC_LIMIT ? fl_syscalls[id].name : NULL; }
 
-/* By the kernel's number: recorders that didn't know a call left its portable id 0. Captures don't tell the machine; they are
- * taken to be of the most common one. */
+/* By the kernel's number, where there is one: recorders that didn't know a call left its portable id 0. Captures don't tell the machine;
+ * they are taken to be of the most common one. */
 static const char *native_name(unsigned number)
 {
     for (unsigned id = 0; id < FL_SC_LIMIT; id++)
@@ -54,8 +54,9 @@ static bool type_name(const struct fl_view *view, struct fl_value *out)
     const struct fl_event *ev = view->ev;
     if (is_generic(view)) {
         unsigned id = fl_param_u16(ev, FL_P(GENERIC_X, ID));
-        const char *name = id ? fl_syscall_name(id) : NULL;
-        return fl_set_lit(out, name ? name : native_name(fl_param_u16(ev, FL_P(GENERIC_X, nativeID))));
+        bool native = !id && fl_param_present(ev, FL_P(GENERIC_X, nativeID));
+        const char *name = native ? native_name(fl_param_u16(ev, FL_P(GENERIC_X, nativeID))) : fl_syscall_name(id);
+        return fl_set_lit(out, name ? name : "unknown");
     }
     if (ev->type == FL_EV_ASYNCEVENT_E)
         return fl_set_slice(out, fl_param_text(ev, FL_P(ASYNCEVENT_E, name)));
@@ -276,32 +277,57 @@ EXTRACT(evt_is_open_create)
 
 /* ---- events that an orchestrator's agent once put into captures: "Event: start; ID: 0123…; name: web; Image: nginx" ---- */
 
-static bool infra(const struct fl_view *view, const char *key, uint32_t longest, struct fl_value *out)
+static struct fl_slice trimmed(const char *s, const char *end)
+{
+    while (s < end && *s == ' ')
+        s++;
+    while (s < end && end[-1] == ' ')
+        end--;
+    return (struct fl_slice){s, (uint32_t)(end - s)};
+}
+
+/* The part behind a key: up to the next colon, if there is one. `all`: what is behind the first colon. */
+static bool infra(const struct fl_view *view, const char *key, struct fl_slice *value, struct fl_slice *all)
 {
     if (view->ev->type != FL_EV_INFRASTRUCTURE_EVENT_E)
         return false;
     struct fl_slice text = fl_param_text(view->ev, FL_P(INFRASTRUCTURE_EVENT_E, description));
     size_t keylen = strlen(key);
-    const char *at = text.data, *end = text.data + text.len;
-    while (at < end) {
-        const char *stop = memchr(at, ';', (size_t)(end - at));
-        if (!stop)
-            stop = end;
-        while (at < stop && *at == ' ')
-            at++;
-        if ((size_t)(stop - at) > keylen && !memcmp(at, key, keylen) && at[keylen] == ':') {
-            at += keylen + 1;
-            while (at < stop && *at == ' ')
-                at++;
-            uint32_t len = (uint32_t)(stop - at);
-            return fl_set_str(out, at, len < longest ? len : longest);
-        }
-        at = stop + 1;
+    for (const char *at = text.data, *end = text.data + text.len, *stop; at < end; at = stop + 1) {
+        stop = memchr(at, ';', (size_t)(end - at));
+        stop = stop ? stop : end;
+        struct fl_slice part = trimmed(at, stop);
+        const char *colon = part.len > keylen && !memcmp(part.data, key, keylen) ? memchr(part.data, ':', part.len) : NULL;
+        if (!colon)
+            continue;
+        const char *last = part.data + part.len, *next = memchr(colon + 1, ':', (size_t)(last - colon - 1));
+        *value = trimmed(colon + 1, next ? next : last);
+        *all = trimmed(colon + 1, last);
+        return true;
     }
     return false;
 }
 
-EXTRACT(evt_infra_docker_name) { return infra(view, "Event", UINT32_MAX, out); }
-EXTRACT(evt_infra_docker_container_id) { return infra(view, "ID", 12, out); }
-EXTRACT(evt_infra_docker_container_name) { return infra(view, "name", UINT32_MAX, out); }
-EXTRACT(evt_infra_docker_container_image) { return infra(view, "Image", UINT32_MAX, out); }
+static bool infra_value(const struct fl_view *view, const char *key, uint32_t longest, struct fl_value *out)
+{
+    struct fl_slice value, all;
+    return infra(view, key, &value, &all) && fl_set_str(out, value.data, value.len < longest ? value.len : longest);
+}
+
+EXTRACT(evt_infra_docker_name) { return infra_value(view, "Event", UINT32_MAX, out); }
+EXTRACT(evt_infra_docker_container_id) { return infra_value(view, "ID", 12, out); }
+EXTRACT(evt_infra_docker_container_name) { return infra_value(view, "name", UINT32_MAX, out); }
+
+/* Without its tag and digest; one that is a digest alone is whole. */
+EXTRACT(evt_infra_docker_container_image)
+{
+    struct fl_slice value, all;
+    if (!infra(view, "Image", &value, &all))
+        return false;
+    const char *digest = memchr(value.data, '@', value.len);
+    if (digest)
+        value = trimmed(value.data, digest);
+    else if (memmem(value.data, value.len, "sha256", 6))
+        value = all;
+    return fl_set_slice(out, value);
+}

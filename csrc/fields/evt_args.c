@@ -14,6 +14,7 @@ struct param {
     const struct fl_view *view;
     unsigned index;             /* of the parameter in the event */
     uint8_t type, format, flags;
+    bool inner;                 /* the value inside a DYN one */
     const uint8_t *data;
     uint32_t len;
 };
@@ -26,15 +27,13 @@ static bool param_of(const struct fl_view *view, unsigned i, struct param *p)
     if (i >= view->ev->nparams || i >= info->nparams)
         return false;
     const struct fl_param_info *row = &info->params[i];
-    *p = (struct param){view, i, row->type, row->format, row->flags, view->ev->param[i], view->ev->len[i]};
+    *p = (struct param){view, i, row->type, row->format, row->flags, false, view->ev->param[i], view->ev->len[i]};
     if (row->type == FL_T_DYN && p->len) {
         const struct fl_dyn_table_info *table = &fl_dyn_tables[row->dyn];
         unsigned which = p->data[0];
-        p->data++, p->len--;
+        p->data++, p->len--, p->inner = true;
         if (which < table->count)
             p->type = table->types[which].type, p->format = table->types[which].format;
-        else
-            p->type = FL_T_BYTEBUF;
     }
     if (p->len == 7 && is_text(p->type) && memcmp(p->data, "(NULL)", 7) == 0)
         p->len = 0;             /* how old recorders said that they couldn't read it */
@@ -227,8 +226,12 @@ static void put_sigset(struct fl_text *text, const struct param *p)
     }
 }
 
+/* No value: "NULL" of types that always could be empty, "<NA>" of the others. Of a value inside another it is the bytes that there are none
+ * of. */
 static void put_empty(struct fl_text *text, const struct param *p)
 {
+    if (p->inner && p->type == FL_T_BYTEBUF)
+        return;
     switch (p->type) {
     case FL_T_BYTEBUF: case FL_T_SOCKTUPLE: case FL_T_FDLIST: case FL_T_DYN: case FL_T_CHARBUFARRAY: case FL_T_CHARBUF_PAIR_ARRAY:
         fl_text_lit(text, "NULL");
@@ -243,6 +246,10 @@ static void put_value(struct fl_text *text, const struct param *p)
     struct fl_slice s;
     double f = 0;
     char buffer[40];
+    if (p->inner && p->type == FL_T_DYN) {
+        fl_text_lit(text, "INVALID DYNAMIC PARAMETER");     /* its index is that of no type */
+        return;
+    }
     if (!p->len) {
         put_empty(text, p);
         return;
@@ -255,8 +262,8 @@ static void put_value(struct fl_text *text, const struct param *p)
     case FL_T_BYTEBUF: case FL_T_CHARBUFARRAY: case FL_T_CHARBUF_PAIR_ARRAY:
         put_bytes(text, p);
         break;
-    case FL_T_INT8: case FL_T_INT16: case FL_T_INT32: case FL_T_INT64: case FL_T_UINT64:
-        /* 64 bits are printed signed: offsets are */
+    case FL_T_INT8: case FL_T_INT16: case FL_T_INT32: case FL_T_INT64: case FL_T_UINT32: case FL_T_UINT64:
+        /* 32 and 64 bits are printed signed, whatever they are: chown's owner that stays is -1 */
         if (p->format == FL_FMT_HEX || p->format == FL_FMT_OCT)
             put_unsigned(text, p);
         else

@@ -217,9 +217,15 @@ EXTRACT(evt_abspath)
         return false;
     struct fl_slice name = fl_param_text(ev, (unsigned)i);
     if (!name.len || name.data[0] != '/') {
-        base_of(view, (unsigned)i, base, &base_len);
-        if (base_len && base_len < FL_PATH_MAX && base[base_len - 1] != '/')
-            base[base_len++] = '/';             /* a directory that isn't known, too */
+        int64_t at = fl_param_i64(ev, (unsigned)fl_info(view)->params[i].at);
+        const struct fl_fds *fds = fl_thread_fds(thread);
+        const struct fl_fd *fd = at != FL_AT_FDCWD && fds ? fl_fd_find(fds, at) : NULL;
+        const struct fl_str *dir = at == FL_AT_FDCWD ? fl_thread_main(thread)->cwd : fd ? fd->name : NULL;
+        struct fl_slice from = dir ? (struct fl_slice){dir->data, dir->len} : (struct fl_slice){"<UNKNOWN>", 9};
+        base_len = from.len < FL_PATH_MAX ? from.len : FL_PATH_MAX;
+        memcpy(base, from.data, base_len);
+        if (at != FL_AT_FDCWD && base_len < FL_PATH_MAX)
+            base[base_len++] = '/';             /* behind "/", too: a name at the root's descriptor is "//name" */
     }
     return set_path(view, path, fl_path_join(path, base, base_len, name.data, name.len), out);
 }
