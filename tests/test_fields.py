@@ -63,13 +63,13 @@ class TestProcesses:
         assert of_process("proc.apid", "proc.aenv") == [100, "PATH=/usr/bin HOME=/root"]
 
     def test_a_variable_of_the_nearest_ancestor_that_has_it(self) -> None:
-        assert of_process("proc.aenv[A]", "proc.aenv[NONE]") == ["1", None]
+        assert of_process("proc.aenv[A]", "proc.aenv[NONE]") == ["1", ""]
 
     def test_a_variable_is_its_text_without_the_blanks_around_it(self) -> None:
         parents = host(50, 1, "a", env=b"A=1\0E=x\0"), host(60, 50, "b", env=b"A=\0")
         tree = processes(9, *parents, host(100, 60, "c", env=b"E=  y z  \0N=   \0"))
         assert current(capture(tree, probe()), "proc.env[E]", "proc.env[N]") == ["y z", ""]
-        assert current(capture(tree, probe()), "proc.aenv[A]", "proc.aenv[N]") == ["1", None]       # an empty one isn't one
+        assert current(capture(tree, probe()), "proc.aenv[A]", "proc.aenv[N]") == ["1", ""]       # an empty one isn't one
 
     def test_other_threads_have_the_leader_s_ancestors_and_directory(self) -> None:
         assert of_process("thread.ismain", "thread.tid", "proc.pid", "proc.aname[1]", "proc.cwd", tid=101) == [

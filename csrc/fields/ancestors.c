@@ -171,7 +171,8 @@ EXTRACT(proc_env)
     return env_of(view, thread, out);
 }
 
-#define ENV_ANCESTORS 20        /* as far as proc.aenv[NAME] searches */
+/* As far as proc.aenv[NAME] searches. Of a variable that none of them has it is empty, too. */
+#define ENV_ANCESTORS 20
 
 EXTRACT(proc_aenv)
 {
@@ -185,7 +186,7 @@ EXTRACT(proc_aenv)
     for (int i = 0; i < ENV_ANCESTORS && (thread = fl_lineage_next(&lineage)); i++)
         if (variable(thread, arg, out))
             return true;
-    return false;
+    return fl_set_lit(out, "");
 }
 
 /* ---- the login shell ---- */
