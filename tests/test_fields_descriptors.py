@@ -112,6 +112,13 @@ class TestConnections:
         assert of(OPEN, SOCKET, CONNECT, poll, fields=("fdlist.nums", "fdlist.names", "fdlist.sips", "fdlist.cports", "evt.arg.fds")) == [
             "4,8,3", "10.0.0.1:5000->10.0.0.2:443,<NA>,/home/sub/x/y.txt", "10.0.0.2", "5000", "4:41 8:?4 3:f10"]
 
+    def test_lists_of_poll_with_servers_that_wait(self) -> None:
+        servers = event("SOCKET_X", 5, 2, 1, 6, 0) + event("BIND_X", 0, b"\2\x0a\0\0\1\x16\0", 5)
+        servers += event("SOCKET_X", 6, 10, 1, 6, 0) + event("BIND_X", 0, b"\x0a\x20\1\x0d\xb8" + bytes(11) + b"\1\x16\0", 6)
+        poll = event("POLL_X", 1, struct.pack("<Hqhqhqh", 3, 5, 1, 4, 1, 6, 1), 500)
+        fields = ("fdlist.names", "fdlist.cips", "fdlist.sips", "fdlist.cports", "fdlist.sports")
+        assert of(servers, SOCKET, CONNECT, poll, fields=fields) == [
+            "10.0.0.1:22,10.0.0.1:5000->10.0.0.2:443,2001:db8::1:22", "10.0.0.1", "10.0.0.1,10.0.0.2,32.1.13.184", "5000", "443"]
 
     def test_lists_of_poll_with_places_to_pass_over(self) -> None:
         poll = event("POLL_X", 0, struct.pack("<Hqhqh", 2, -1, 0, 3, -32768), 500)
@@ -235,3 +242,14 @@ class TestParameters:
     def test_dynamic_values_of_any_index_and_length(self, value: bytes) -> None:
         (shown,) = of(event("SETSOCKOPT_X", 0, 4, 1, 8, value, 4), fields=("evt.args",))
         assert "val=" in str(shown)
+
+    def test_a_call_that_the_recorder_did_not_know(self) -> None:
+        assert of(event("GENERIC_X", 0), fields=("evt.type", "syscall.type")) == ["unknown", "unknown"]
+        assert of(event("GENERIC_X", 0, 9), fields=("evt.type", "syscall.type")) == ["mmap", "mmap"]
+
+    @pytest.mark.parametrize(("image", "shown"), [
+        ("nginx:1.2", "nginx"), ("hub/nginx@sha256:0a1b", "hub/nginx"), ("sha256:0a1b", "sha256:0a1b"), (" nginx ", "nginx")])
+    def test_events_of_an_orchestrator_s_agent(self, image: str, shown: str) -> None:
+        made = event("INFRASTRUCTURE_EVENT_E", "docker", "start", f"Event: start; ID: 0123456789abcdef; name:web; Image: {image}", "")
+        assert of(made, fields=tuple(f"evt.infra.docker.{name}" for name in (
+            "name", "container.id", "container.name", "container.image"))) == ["start", "0123456789ab", "web", shown]

@@ -46,7 +46,10 @@ static bool put_sip(struct fl_text *text, int64_t num, const struct fl_fd *fd)
     (void)num;
     if (is_connection(fd))
         return put_addr(text, fd, fd->dip);
-    return fd && fl_fd_is_server_only(fd) && put_addr(text, fd, fd->sip);
+    if (!fd || !fl_fd_is_server_only(fd))
+        return false;
+    fl_text_ipv4(text, fd->sip);        /* of an IPv6 server, too: its first 4 bytes, as Falco prints them */
+    return true;
 }
 
 static bool put_cport(struct fl_text *text, int64_t num, const struct fl_fd *fd)
@@ -58,12 +61,13 @@ static bool put_cport(struct fl_text *text, int64_t num, const struct fl_fd *fd)
     return true;
 }
 
+/* Of connections only: who listens has an address here, but no port. */
 static bool put_sport(struct fl_text *text, int64_t num, const struct fl_fd *fd)
 {
     (void)num;
-    if (!is_connection(fd) && !(fd && fl_fd_is_server_only(fd)))
+    if (!is_connection(fd))
         return false;
-    fl_text_udec(text, is_connection(fd) ? fd->dport : fd->sport);
+    fl_text_udec(text, fd->dport);
     return true;
 }
 
