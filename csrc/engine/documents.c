@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "documents.h"
-
 #include <stdlib.h>
 #include <time.h>
 
 #include "../fields/points.h"
+#include "engine.h"
 
 /* Scratch bytes for each byte of a document: a list's value takes 32 bytes, its text in the document 2 at least, and lists grow by doubling. */
 #define SCRATCH_PER_BYTE 40u
@@ -17,7 +16,7 @@ struct fl_document_run {
     uint64_t num, undated;
 };
 
-struct fl_document_run *fl_document_run_new(unsigned source, size_t limit, size_t text)
+static struct fl_document_run *run_new(unsigned source, size_t limit, size_t text)
 {
     struct fl_document_run *run = calloc(1, sizeof *run);
     if (!run)
@@ -60,7 +59,8 @@ int fl_document_run_use(struct fl_document_run *run, const struct fl_program *pr
 
 int fl_document_run_push(struct fl_document_run *run, const void *bytes, size_t len) { return fl_documents_push(run->reader, bytes, len); }
 
-bool fl_document_run_next(struct fl_document_run *run, struct fl_event *event)
+/* Whether there is another document; its number and time go to the event, whose record is empty. */
+static bool run_next(struct fl_document_run *run, struct fl_event *event)
 {
     uint64_t ts;
     struct fl_document_paths *paths = fl_points_paths(run->points);
@@ -86,16 +86,9 @@ bool fl_document_run_next(struct fl_document_run *run, struct fl_event *event)
     return true;
 }
 
-unsigned fl_document_run_type(const struct fl_document_run *run) { return FL_TYPE_OF(run->source); }
-
 int fl_document_run_reserve(const struct fl_document_run *run, struct fl_scratch *scratch)
 {
     return scratch->used ? 0 : fl_scratch_reserve(scratch, run->document.len * SCRATCH_PER_BYTE);
-}
-
-bool fl_document_run_value(struct fl_document_run *run, uint32_t slot, struct fl_scratch *scratch, struct fl_value *out)
-{
-    return fl_points_has(run->points, slot) && fl_points_value(run->points, slot, scratch, out);
 }
 
 bool fl_document_run_get(struct fl_document_run *run, unsigned field, const struct fl_field_argument *argument, struct fl_scratch *scratch,
@@ -132,8 +125,6 @@ int fl_document_run_record(const struct fl_document_run *run, struct fl_scratch 
     return fl_event_build(event, record, (uint32_t)room);
 }
 
-bool fl_document_run_fault(struct fl_document_run *run, struct fl_fault *fault) { return fl_documents_fault(run->reader, fault); }
-
 struct fl_documents_stats fl_document_run_stats(const struct fl_document_run *run, struct fl_documents_stats before)
 {
     if (!run)
@@ -145,4 +136,85 @@ struct fl_documents_stats fl_document_run_stats(const struct fl_document_run *ru
     for (unsigned i = 0; i < FL_FAULT_KINDS; i++)
         before.faults[i] += now.faults[i];
     return before;
+}
+
+/* ---- the engine's calls ---- */
+
+int fl_engine_next_document(fl_engine *e)
+{
+    if (!run_next(e->documents, &e->item.event))
+        return 0;
+    const struct fl_event *ev = &e->item.event;
+    if (!e->view.first_ts)
+        e->view.first_ts = ev->ts;
+    fl_scratch_reset(&e->scratch);
+    e->last_ts = ev->ts;
+    e->view.previous_ts = e->seen_ts;
+    e->view.ev = ev;
+    e->view.now = NULL;
+    e->visible = e->entered = true;
+    return 1;
+}
+
+/* A register is filled from the document, or from what every event has. */
+static bool fill_from_document(void *context, uint32_t slot, const struct fl_slot *row, struct fl_value *out)
+{
+    fl_engine *e = context;
+    struct fl_points *points = e->documents->points;
+    return (fl_points_has(points, slot) && fl_points_value(points, slot, &e->scratch, out)) ||
+           (fl_fields[row->field].class_ == FL_CLASS_EVT_GENERIC && fl_extract(&e->view, row->field, &row->argument, out));
+}
+
+int fl_engine_run_documents(fl_engine *e, fl_error_text *error)
+{
+    unsigned type = FL_TYPE_OF(e->documents->source);      /* whose section of the program is for these documents */
+    int rc;
+
+    while ((rc = fl_engine_step(e, error)) > 0) {
+        if (!e->wanted[type])
+            continue;
+        if (fl_document_run_reserve(e->documents, &e->scratch))
+            return fl_fail_text(error, FL_ERR_MEMORY, "out of memory");
+        if ((rc = fl_engine_evaluate(e, type, fill_from_document, e, &e->item.event, false, error)))
+            return rc;
+        if (fl_batch_full(&e->batch))
+            return 1;
+    }
+    return rc;
+}
+
+void fl_engine_close_documents(fl_engine *e)
+{
+    e->documents_before = fl_document_run_stats(e->documents, e->documents_before);
+    fl_document_run_free(e->documents);
+    e->documents = NULL;
+    e->view.source = "syscall";
+}
+
+int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, size_t text, fl_error_text *error)
+{
+    if (source >= FL_DOC_COUNT)
+        return fl_fail_text(error, FL_ERR_ARGUMENT, "no such source of documents");
+    fl_engine_leave(e);
+    struct fl_document_run *run = run_new(source, limit, text);
+    if (!run || (e->program && fl_document_run_use(run, e->program))) {
+        fl_document_run_free(run);
+        return fl_fail_text(error, FL_ERR_MEMORY, "out of memory");
+    }
+    fl_engine_close_documents(e);
+    e->rings = NULL;
+    e->documents = run;
+    e->view.source = fl_documents_info[source].name;
+    fl_engine_batch_clear(e);
+    fl_engine_begin_anew(e, e->tables_done);
+    return FL_OK;
+}
+
+int fl_engine_fault(fl_engine *e, fl_document_fault *fault)
+{
+    struct fl_fault found;
+    if (!e->documents || !fl_documents_fault(e->documents->reader, &found))
+        return 0;
+    *fault = (fl_document_fault){found.line, found.offset, found.kind};
+    return 1;
 }

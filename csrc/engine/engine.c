@@ -3,63 +3,15 @@
  * The loop: pulls items from the capture reader, keeps the state, runs the program on what rules may see, and writes matches into a batch.
  * Nothing here allocates, locks or formats for an event that doesn't match.
  */
+#include "engine.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "../base/scratch.h"
-#include "../base/ticks.h"
-#include "../falcolib.h"
-#include "../source/ring.h"
-#include "../vm/program.h"
-#include "accounts.h"
-#include "batch.h"
-#include "documents.h"
 #include "given.h"
-#include "record.h"
-#include "snapshot.h"
 
-struct fl_engine {
-    struct fl_strings *strings;
-    struct fl_state *state;
-    struct fl_scap *scap;
-    struct fl_snapshot *snapshot;       /* of a running machine; NULL: there was none */
-    uint64_t purge_interval, purge_timeout;     /* ns */
-    struct fl_scap_item item;   /* the current event, among others */
-    struct fl_rings *rings;     /* where events come from, instead of the capture reader; NULL: not now */
-    struct fl_scratch scratch;
-    struct fl_view view;
-    const struct fl_program *program;
-    struct fl_vm *vm;
-    fl_regex_fn regex;
-    void *handle;               /* of the callbacks */
-    struct fl_batch batch;
-    char *hostname;
-    bool match_all;
-    bool recording, selected;   /* selected: a rule matched the current event, for the recorder */
-    struct fl_recorder recorder;
-    bool tables_done;           /* fl_state_start has been called for this section */
-    bool opening;               /* this section has had no events but those that continue its tables */
-    bool under_way;             /* that is over, and there was an event that times count from: nothing is left for begin() to do */
-    bool wanted[FL_TYPE_COUNT]; /* event types that the program has something for */
-    bool visible;               /* rules may see the current event */
-    bool entered;               /* an event is applied, and not yet left */
-    uint32_t pending;           /* of the rules that are true of the current event: those before are in the batch; or PAUSED */
-    const uint32_t *accounts_wanted;    /* containers whose users the state wants to be told */
-    uint64_t seen_ts;           /* ns: of the last event that rules saw */
-    uint64_t evaluated, matches, last_ts;
-    uint8_t look[64];           /* the event of fl_engine_look */
-    bool profiling;
-    uint32_t worker, workers;   /* which of how many this is; each evaluates its share of the events */
-    struct fl_scap_stats before;    /* of the captures before this one */
-    struct fl_document_run *documents;      /* instead of a capture; NULL where one is read */
-    struct fl_documents_stats documents_before;     /* of those that were read before */
-    uint64_t lost, unread;      /* of live runs before this one */
-};
-
-#define PAUSED (UINT32_MAX - 1)         /* the program hasn't been run on the current event yet */
-
-static int to_text(fl_error_text *out, const struct fl_error *error)
+int fl_to_text(fl_error_text *out, const struct fl_error *error)
 {
     if (out) {
         out->code = error->code;
@@ -69,11 +21,11 @@ static int to_text(fl_error_text *out, const struct fl_error *error)
 }
 _Static_assert(sizeof ((fl_error_text *)0)->text == sizeof ((struct fl_error *)0)->text, "the two are the same");
 
-static int fail(fl_error_text *out, int code, const char *text)
+int fl_fail_text(fl_error_text *out, int code, const char *text)
 {
     struct fl_error error;
     fl_fail(&error, code, "%s", text);
-    return to_text(out, &error);
+    return fl_to_text(out, &error);
 }
 
 fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, void *handle, fl_error_text *error)
@@ -102,7 +54,7 @@ fl_engine *fl_engine_new(const fl_engine_options *options, fl_regex_fn regex, vo
 
 out_of_memory:
     fl_engine_free(e);
-    fail(error, FL_ERR_MEMORY, "out of memory");
+    fl_fail_text(error, FL_ERR_MEMORY, "out of memory");
     return NULL;
 }
 
@@ -128,10 +80,10 @@ int fl_engine_set_program(fl_engine *e, const fl_program *program, fl_error_text
     struct fl_error why = {0};
     struct fl_vm *vm = fl_vm_new(program, e->regex, e->handle, &why);
     if (!vm)
-        return to_text(error, &why);
+        return fl_to_text(error, &why);
     if ((e->profiling && fl_vm_profile(vm, true)) || (e->documents && fl_document_run_use(e->documents, program))) {
         fl_vm_free(vm);
-        return fail(error, FL_ERR_MEMORY, "out of memory");
+        return fl_fail_text(error, FL_ERR_MEMORY, "out of memory");
     }
     fl_vm_free(e->vm);
     e->vm = vm;
@@ -187,13 +139,13 @@ static int emit_pending(fl_engine *e, const struct fl_event *ev, bool whole, fl_
         if (!whole && fl_batch_full(&e->batch))
             return 2;
         if (emit(e, rules[e->pending++], ev))
-            return fail(error, FL_ERR_MEMORY, "out of memory");
+            return fl_fail_text(error, FL_ERR_MEMORY, "out of memory");
     }
     return FL_OK;
 }
 
 /* Runs the section of the program for a type, and writes the matches as emit_pending does. */
-static int evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context, const struct fl_event *ev, bool whole, fl_error_text *error)
+int fl_engine_evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context, const struct fl_event *ev, bool whole, fl_error_text *error)
 {
     struct fl_error why;
     int n = fl_vm_run(e->vm, type, fill, context, &e->scratch, &why);
@@ -205,22 +157,7 @@ static int evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context, c
     e->pending = n > 0 ? 0 : UINT32_MAX;
     if (n == 0)
         return FL_OK;
-    return n < 0 ? to_text(error, &why) : emit_pending(e, ev, whole, error);
-}
-
-static inline void leave(fl_engine *e)
-{
-    if (!e->entered)
-        return;
-    const struct fl_event *ev = &e->item.event;
-    if (e->visible)
-        e->seen_ts = ev->ts;
-    if (__builtin_expect(e->recording, 0)) {
-        fl_recorder_leave(&e->recorder, ev, e->selected);
-        e->selected = false;
-    }
-    e->entered = false;
-    e->pending = UINT32_MAX;
+    return n < 0 ? fl_to_text(error, &why) : emit_pending(e, ev, whole, error);
 }
 
 /* What the first events of a section begin with. */
@@ -238,7 +175,7 @@ static __attribute__((noinline)) void begin(fl_engine *e, const struct fl_event 
 }
 
 /* A section begins: its tables are still to come, or are there already. */
-static void begin_anew(fl_engine *e, bool tables_done)
+void fl_engine_begin_anew(fl_engine *e, bool tables_done)
 {
     e->tables_done = tables_done;
     e->opening = e->under_way = false;
@@ -269,28 +206,11 @@ static void forget_machine(fl_engine *e)
     e->view.hostname = e->hostname;
 }
 
-/* As advance: the next document becomes the event. */
-static int advance_document(fl_engine *e)
-{
-    if (!fl_document_run_next(e->documents, &e->item.event))
-        return 0;
-    const struct fl_event *ev = &e->item.event;
-    if (!e->view.first_ts)
-        e->view.first_ts = ev->ts;
-    fl_scratch_reset(&e->scratch);
-    e->last_ts = ev->ts;
-    e->view.previous_ts = e->seen_ts;
-    e->view.ev = ev;
-    e->view.now = NULL;
-    e->visible = e->entered = true;
-    return 1;
-}
-
 static int record_failed(fl_engine *e, fl_error_text *error)
 {
     int code = e->recorder.error;
     e->recording = false;
-    return fail(error, code, code == FL_ERR_MEMORY ? "out of memory" : "the recording can't be written");
+    return fl_fail_text(error, code, code == FL_ERR_MEMORY ? "out of memory" : "the recording can't be written");
 }
 
 static int next_of_rings(fl_engine *e, struct fl_error *why)
@@ -314,14 +234,14 @@ static inline bool is_wanted(const fl_engine *e)
 static inline __attribute__((always_inline)) int advance_to(fl_engine *e, const bool wanted, fl_error_text *error)
 {
     struct fl_error why;        /* written where something is wrong: clearing it would cost each event 40 instructions */
-    leave(e);
+    fl_engine_leave(e);
     if (e->documents)
-        return advance_document(e);
+        return fl_engine_next_document(e);
     for (;;) {
         if (__builtin_expect(e->recording, 0) && e->recorder.error)
             return record_failed(e, error);
         if (e->rings ? next_of_rings(e, &why) : fl_scap_next(e->scap, &e->item, &why))
-            return to_text(error, &why);
+            return fl_to_text(error, &why);
         switch (e->item.kind) {
         case FL_SCAP_MORE:
             return 0;
@@ -330,13 +250,13 @@ static inline __attribute__((always_inline)) int advance_to(fl_engine *e, const 
                 fl_recorder_section(&e->recorder, e->state);
             fl_state_reset(e->state);
             forget_machine(e);
-            begin_anew(e, false);
+            fl_engine_begin_anew(e, false);
             break;
         case FL_SCAP_EVENT:
             enter(e);
             if (e->visible && (!wanted || is_wanted(e)))
                 return 1;
-            leave(e);
+            fl_engine_leave(e);
             break;
         default:
             fl_state_item(e->state, &e->item);
@@ -349,23 +269,16 @@ static int advance(fl_engine *e, fl_error_text *error) { return advance_to(e, fa
 
 /* ---- the public interface ---- */
 
-static void record_account(void *context, struct fl_slice container, bool users, bool gone, const struct fl_account *account)
-{
-    fl_engine *e = context;
-    if (e->recording)
-        fl_recorder_account(&e->recorder, container, users, gone, account, e->last_ts);
-}
-
 /* From time to time, what has ended unseen goes. Between two events. */
 static void purge(fl_engine *e)
 {
     if (fl_snapshot_purge(e->snapshot, e->last_ts, e->purge_interval, e->purge_timeout))
-        fl_state_forget_accounts(e->state, record_account, e);
+        fl_engine_forget_accounts(e);
 }
 
 int fl_engine_push(fl_engine *e, const void *bytes, size_t len)
 {
-    leave(e);                   /* the current event's record may move */
+    fl_engine_leave(e);         /* the current event's record may move */
     if (e->documents)
         return fl_document_run_push(e->documents, bytes, len) ? FL_ERR_MEMORY : FL_OK;
     purge(e);
@@ -378,42 +291,9 @@ int fl_engine_lend(fl_engine *e, const void *bytes, size_t len)
 {
     if (e->documents || e->rings)
         return fl_engine_push(e, bytes, len);
-    leave(e);
+    fl_engine_leave(e);
     purge(e);
     return fl_scap_lend(e->scap, bytes, len);
-}
-
-int fl_engine_profile(fl_engine *e, int on)
-{
-    e->profiling = on != 0;
-    return e->vm ? fl_vm_profile(e->vm, e->profiling) : FL_OK;
-}
-
-size_t fl_engine_profiled(const fl_engine *e, uint64_t *numbers, size_t size)
-{
-    size_t costs = 0;
-    const struct fl_profile *profile = e->vm ? fl_vm_profiled(e->vm, &costs) : NULL;
-    if (!profile)
-        return 0;
-    for (size_t i = 0; i <= costs && 3 * i + 3 <= size; i++) {
-        const struct fl_cost *cost = i ? &profile->costs[i - 1] : &profile->all;
-        numbers[3 * i] = cost->runs;
-        numbers[3 * i + 1] = cost->trues;
-        numbers[3 * i + 2] = cost->ticks;
-    }
-    return 3 * (costs + 1);
-}
-
-uint64_t fl_ticks_now(void) { return fl_ticks(); }
-
-uint64_t fl_ticks_overhead(void)
-{
-    uint64_t least = UINT64_MAX;
-    for (int i = 0; i < 1000; i++) {
-        uint64_t began = fl_ticks(), took = fl_ticks() - began;
-        least = took < least ? took : least;
-    }
-    return least;
 }
 
 int fl_engine_share(fl_engine *e, uint32_t number, uint32_t of)
@@ -425,49 +305,23 @@ int fl_engine_share(fl_engine *e, uint32_t number, uint32_t of)
     return FL_OK;
 }
 
-/* A register is filled from the document, or from what every event has. */
-static bool fill_from_document(void *context, uint32_t slot, const struct fl_slot *row, struct fl_value *out)
-{
-    fl_engine *e = context;
-    return fl_document_run_value(e->documents, slot, &e->scratch, out) ||
-           (fl_fields[row->field].class_ == FL_CLASS_EVT_GENERIC && fl_extract(&e->view, row->field, &row->argument, out));
-}
-
-static int run_documents(fl_engine *e, fl_error_text *error)
-{
-    unsigned type = fl_document_run_type(e->documents);
-    int rc;
-
-    while ((rc = advance(e, error)) > 0) {
-        if (!e->wanted[type])
-            continue;
-        if (fl_document_run_reserve(e->documents, &e->scratch))
-            return fail(error, FL_ERR_MEMORY, "out of memory");
-        if ((rc = evaluate(e, type, fill_from_document, e, &e->item.event, false, error)))
-            return rc;
-        if (fl_batch_full(&e->batch))
-            return 1;
-    }
-    return rc;
-}
-
 int fl_engine_run(fl_engine *e, fl_error_text *error)
 {
-    bool paused = e->pending == PAUSED;
+    bool paused = e->pending == FL_PAUSED;
     if (paused)
         e->pending = UINT32_MAX;
     int rc = e->entered && e->vm ? emit_pending(e, &e->item.event, false, error) : FL_OK;
     if (rc)
         return rc;
     if (e->documents)
-        return run_documents(e, error);
+        return fl_engine_run_documents(e, error);
     while (paused || (rc = advance_to(e, true, error)) > 0) {
         if (__builtin_expect(*e->accounts_wanted, 0) && !paused) {
-            e->pending = PAUSED;
+            e->pending = FL_PAUSED;
             return 3;
         }
         paused = false;
-        rc = evaluate(e, e->item.event.type, fill_from_state, e, &e->item.event, false, error);
+        rc = fl_engine_evaluate(e, e->item.event.type, fill_from_state, e, &e->item.event, false, error);
         if (rc)
             return rc;
         if (fl_batch_full(&e->batch) || (e->batch.matches && e->recording && e->recorder.options.pause))
@@ -493,7 +347,7 @@ int fl_engine_seek(fl_engine *e, uint64_t num, fl_error_text *error)
 int fl_engine_record(fl_engine *e, const fl_record_options *options, fl_write_fn write, fl_error_text *error)
 {
     (void)error;
-    leave(e);
+    fl_engine_leave(e);
     e->selected = false;
     e->recording = write != NULL;
     if (e->recording)
@@ -506,7 +360,7 @@ int fl_engine_record_flush(fl_engine *e, int finish, fl_error_text *error)
     if (!e->recording)
         return FL_OK;
     if (finish)
-        leave(e);
+        fl_engine_leave(e);
     fl_recorder_flush(&e->recorder, e->state, finish);
     return e->recorder.error ? record_failed(e, error) : FL_OK;
 }
@@ -520,70 +374,18 @@ int fl_engine_finish(fl_engine *e, fl_error_text *error)
         return FL_OK;           /* what was incomplete is counted */
     if (e->rings)
         return FL_OK;
-    return fl_scap_finish(e->scap, &why) ? to_text(error, &why) : FL_OK;
-}
-
-static struct fl_scap_stats read_so_far(const fl_engine *e)
-{
-    struct fl_scap_stats a = e->before, b = fl_scap_get_stats(e->scap);
-    if (e->rings) {
-        struct fl_rings_stats live = fl_rings_get_stats(e->rings);
-        b = (struct fl_scap_stats){.bytes = live.bytes, .records = live.records, .events = live.records};
-    }
-    return (struct fl_scap_stats){
-        .bytes = a.bytes + b.bytes, .blocks = a.blocks + b.blocks, .records = a.records + b.records, .events = a.events + b.events,
-        .converted = a.converted + b.converted, .stored = a.stored + b.stored, .dropped = a.dropped + b.dropped,
-        .unknown = a.unknown + b.unknown, .evicted = a.evicted + b.evicted, .skipped_blocks = a.skipped_blocks + b.skipped_blocks,
-        .sections = a.sections + b.sections,
-    };
-}
-
-/* Ends the reading of documents. */
-static void close_documents(fl_engine *e)
-{
-    e->documents_before = fl_document_run_stats(e->documents, e->documents_before);
-    fl_document_run_free(e->documents);
-    e->documents = NULL;
-    e->view.source = "syscall";
-}
-
-int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, size_t text, fl_error_text *error)
-{
-    if (source >= FL_DOC_COUNT)
-        return fail(error, FL_ERR_ARGUMENT, "no such source of documents");
-    leave(e);
-    struct fl_document_run *run = fl_document_run_new(source, limit, text);
-    if (!run || (e->program && fl_document_run_use(run, e->program))) {
-        fl_document_run_free(run);
-        return fail(error, FL_ERR_MEMORY, "out of memory");
-    }
-    close_documents(e);
-    e->rings = NULL;
-    e->documents = run;
-    e->view.source = fl_documents_info[source].name;
-    fl_engine_batch_clear(e);
-    begin_anew(e, e->tables_done);
-    return FL_OK;
-}
-
-int fl_engine_fault(fl_engine *e, fl_document_fault *fault)
-{
-    struct fl_fault found;
-    if (!e->documents || !fl_document_run_fault(e->documents, &found))
-        return 0;
-    *fault = (fl_document_fault){found.line, found.offset, found.kind};
-    return 1;
+    return fl_scap_finish(e->scap, &why) ? fl_to_text(error, &why) : FL_OK;
 }
 
 int fl_engine_rewind(fl_engine *e)
 {
-    leave(e);
-    close_documents(e);
+    fl_engine_leave(e);
+    fl_engine_close_documents(e);
     struct fl_scap *fresh = fl_scap_new();
     if (!fresh)
         return FL_ERR_MEMORY;
     forget_machine(e);
-    e->before = read_so_far(e);
+    e->before = fl_engine_read_so_far(e);
     if (e->rings) {
         struct fl_rings_stats live = fl_rings_get_stats(e->rings);
         e->lost += live.lost;
@@ -592,7 +394,7 @@ int fl_engine_rewind(fl_engine *e)
     fl_scap_free(e->scap);
     e->scap = fresh;
     fl_engine_batch_clear(e);   /* of what an error left behind */
-    begin_anew(e, false);
+    fl_engine_begin_anew(e, false);
     e->rings = NULL;
     memset(&e->item, 0, sizeof e->item);
     return FL_OK;
@@ -601,12 +403,12 @@ int fl_engine_rewind(fl_engine *e)
 int fl_engine_snapshot(fl_engine *e, const char *root, fl_loader *loader, fl_error_text *error)
 {
     struct fl_error why = {0};
-    leave(e);
+    fl_engine_leave(e);
     fl_snapshot_free(e->snapshot);
     e->snapshot = fl_snapshot_take(e->state, root, loader, &why);
     if (!e->snapshot)
-        return to_text(error, &why);
-    begin_anew(e, true);
+        return fl_to_text(error, &why);
+    fl_engine_begin_anew(e, true);
     if (!*e->hostname && fl_hostname(e->state))
         e->view.hostname = fl_hostname(e->state)->data;
     return FL_OK;
@@ -615,7 +417,7 @@ int fl_engine_snapshot(fl_engine *e, const char *root, fl_loader *loader, fl_err
 int fl_engine_look(fl_engine *e, int64_t tid, int64_t fd)
 {
     static const int64_t result;
-    leave(e);
+    fl_engine_leave(e);
     if (!fl_thread_ask(e->state, tid))
         return 0;
     struct timespec now;
@@ -676,17 +478,17 @@ int fl_engine_current(fl_engine *e, fl_event_now *now)
 int fl_engine_match_values(fl_engine *e, unsigned type, uint64_t num, uint64_t ts, const void *values, size_t len, fl_error_text *error)
 {
     if (type >= FL_TYPE_COUNT)
-        return fail(error, FL_ERR_ARGUMENT, "no such event type");
+        return fl_fail_text(error, FL_ERR_ARGUMENT, "no such event type");
     if (!e->wanted[type])
         return FL_OK;
-    leave(e);
+    fl_engine_leave(e);
     fl_scratch_reset(&e->scratch);
     struct fl_given given;
     struct fl_error why = {0};
     if (fl_given_read(&given, &e->scratch, values, len, fl_program_slots(e->program), &why))
-        return to_text(error, &why);
+        return fl_to_text(error, &why);
     struct fl_event ev = {.num = num, .ts = ts, .tid = -1, .type = type < FL_EV_COUNT ? (uint16_t)type : FL_EV_PLUGINEVENT_E};
-    return evaluate(e, type, fl_given_fill, &given, &ev, true, error);
+    return fl_engine_evaluate(e, type, fl_given_fill, &given, &ev, true, error);
 }
 
 int fl_engine_ask_containers(fl_engine *e, int ask)
@@ -702,41 +504,16 @@ int fl_engine_wanted(fl_engine *e, char *ids, size_t size)
 
 int fl_engine_container(fl_engine *e, const char *json, size_t len)
 {
-    leave(e);
+    fl_engine_leave(e);
     fl_state_container(e->state, json, len);
     if (e->recording)
         fl_recorder_container(&e->recorder, (struct fl_slice){json, (uint32_t)len}, e->last_ts);
     return FL_OK;
 }
 
-int fl_engine_ask_accounts(fl_engine *e)
-{
-    fl_state_ask_accounts(e->state, true);
-    return FL_OK;
-}
-
-_Static_assert(sizeof ((fl_account_wish *)0)->container > FL_CONTAINER_ID, "room for an id");
-
-int fl_engine_wanted_accounts(fl_engine *e, fl_account_wish *wishes, size_t room)
-{
-    size_t n = 0;
-    while (n < room && fl_state_take_wanted_account(e->state, wishes[n].container, &wishes[n].pid))
-        n++;
-    return (int)n;
-}
-
-int fl_engine_accounts(fl_engine *e, const char *container, const char *passwd, size_t passwd_len, const char *group, size_t group_len)
-{
-    struct fl_slice id = {container, (uint32_t)strlen(container)};
-    if (e->pending != PAUSED)
-        leave(e);               /* rules have seen it without them */
-    int rc = fl_accounts_tell(e->state, id, true, passwd, passwd_len, record_account, e);
-    return rc ? rc : fl_accounts_tell(e->state, id, false, group, group_len, record_account, e);
-}
-
 int fl_engine_hosts(fl_engine *e, const uint8_t *rows, size_t len)
 {
-    leave(e);
+    fl_engine_leave(e);
     return fl_state_hosts(e->state, rows, len) ? FL_OK : FL_ERR_ARGUMENT;
 }
 
@@ -753,56 +530,12 @@ void fl_engine_batch_clear(fl_engine *e)
     e->batch.matches = 0;
 }
 
-fl_engine_stats fl_engine_get_stats(const fl_engine *e)
-{
-    struct fl_scap_stats r = read_so_far(e);
-    struct fl_state_stats s = fl_state_get_stats(e->state);
-    struct fl_snapshot_stats n = fl_snapshot_get_stats(e->snapshot);
-    struct fl_documents_stats d = fl_document_run_stats(e->documents, e->documents_before);
-    struct fl_rings_stats live = {0};
-    if (e->rings)
-        live = fl_rings_get_stats(e->rings);
-    return (fl_engine_stats){
-        .bytes = r.bytes + d.bytes, .blocks = r.blocks, .records = r.records + d.documents, .events = r.events + d.documents,
-        .converted = r.converted, .stored = r.stored,
-        .dropped = r.dropped, .unknown = r.unknown, .evicted = r.evicted, .skipped_blocks = r.skipped_blocks, .sections = r.sections,
-        .evaluated = e->evaluated, .matches = e->matches, .threads = s.threads,
-        .threads_added = s.threads_added, .threads_removed = s.threads_removed, .threads_refused = s.threads_refused,
-        .fds_added = s.fds_added, .fds_removed = s.fds_removed, .fds_refused = s.fds_refused, .fake_threads = s.fake_threads,
-        .last_ts = e->last_ts,
-        .fd_lookups_failed = s.fd_lookups_failed, .texts_refused = s.texts_refused, .lost = e->lost + live.lost,
-        .unread = e->unread + live.unread,
-        .scanned_threads = n.threads, .iterated_threads = n.iterated, .scanned_fds = n.fds, .scan_ns = n.ns, .lookups = n.lookups, .lookups_failed = n.lookups_failed,
-        .lookups_refused = n.lookups_refused,
-        .threads_purged = s.threads_purged,
-        .containers = s.containers, .containers_imageless = s.containers_imageless,
-        .containers_asked = s.containers_asked, .containers_unknown = s.containers_unknown, .containers_refused = s.containers_refused,
-        .malformed = d.faults[FL_FAULT_MALFORMED],
-        .unrecognised = d.faults[FL_FAULT_UNRECOGNISED], .too_large = d.faults[FL_FAULT_TOO_LARGE], .undated = d.undated,
-    };
-}
-
-fl_engine_iterated fl_engine_get_iterated(const fl_engine *e)
-{
-    struct fl_snapshot_stats stats = fl_snapshot_get_stats(e->snapshot);
-    const uint64_t *n = stats.iterated_fds;
-
-    return (fl_engine_iterated){
-        .task = stats.iterated, .task_file_pipe = n[FL_FD_FIFO], .task_file_memfd = n[FL_FD_MEMFD], .task_file_regular = n[FL_FD_FILE_V2],
-        .task_file_directory = n[FL_FD_DIRECTORY], .task_file_socket_inet = n[FL_FD_IPV4_SOCK] + n[FL_FD_IPV4_SERVSOCK],
-        .task_file_socket_inet6 = n[FL_FD_IPV6_SOCK] + n[FL_FD_IPV6_SERVSOCK], .task_file_socket_unix = n[FL_FD_UNIX_SOCK],
-        .task_file_socket_netlink = n[FL_FD_NETLINK],
-        .task_file_anon_inode = n[FL_FD_EVENT] + n[FL_FD_SIGNALFD] + n[FL_FD_EVENTPOLL] + n[FL_FD_INOTIFY] + n[FL_FD_TIMERFD] +
-                                n[FL_FD_BPF] + n[FL_FD_USERFAULTFD] + n[FL_FD_IOURING] + n[FL_FD_PIDFD],
-    };
-}
-
 fl_program *fl_program_load(const void *bytes, size_t len, fl_error_text *error)
 {
     struct fl_error why = {0};
     struct fl_program *program = fl_program_new(bytes, len, &why);
     if (!program)
-        to_text(error, &why);
+        fl_to_text(error, &why);
     return program;
 }
 
