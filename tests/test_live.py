@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import audit_events
 import falcolib
 from live import PATIENCE, Watch, in_child, needs_live, until_watching
 
@@ -128,6 +129,21 @@ def test_the_probe_leaves_the_kernel_with_the_run():
     watch = Watch(SHOCK, engine=watch.engine)
     with watch:
         pass
+
+
+def test_what_was_seen_stays_counted_when_audit_events_follow() -> None:
+    rules = ("- {rule: r, desc: d, condition: evt.type = openat, output: x, priority: INFO}\n"
+             "- {rule: k, desc: d, condition: ka.verb exists, output: x, priority: INFO, source: k8s_audit}\n")
+    engine = falcolib.Engine(falcolib.RuleSet.parse(rules, name="test"))
+    run = engine.run(falcolib.Live(on_ready=lambda: os.close(os.open("/dev/null", os.O_RDONLY))))
+    next(run)
+    run.close()
+    seen = engine.stats()
+    assert seen.events > 0
+    assert [alert.rule for alert in engine.run([audit_events.event()])] == ["k"]
+    now = engine.stats()
+    assert now.events >= seen.events + 1
+    assert now.lost >= seen.lost
 
 
 def test_two_monitors_at_once(tmp_path):

@@ -202,7 +202,7 @@ int fl_engine_open_documents(fl_engine *e, unsigned source, size_t limit, size_t
         return fl_fail_text(error, FL_ERR_MEMORY, "out of memory");
     }
     fl_engine_close_documents(e);
-    e->rings = NULL;
+    fl_engine_close_rings(e);
     e->documents = run;
     e->view.source = fl_documents_info[source].name;
     fl_engine_batch_clear(e);

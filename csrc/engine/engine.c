@@ -377,6 +377,17 @@ int fl_engine_finish(fl_engine *e, fl_error_text *error)
     return fl_scap_finish(e->scap, &why) ? fl_to_text(error, &why) : FL_OK;
 }
 
+void fl_engine_close_rings(fl_engine *e)
+{
+    if (!e->rings)
+        return;
+    struct fl_rings_stats live = fl_rings_get_stats(e->rings);
+    e->before = fl_engine_read_so_far(e);
+    e->lost += live.lost;
+    e->unread += live.unread;
+    e->rings = NULL;
+}
+
 int fl_engine_rewind(fl_engine *e)
 {
     fl_engine_leave(e);
@@ -385,17 +396,12 @@ int fl_engine_rewind(fl_engine *e)
     if (!fresh)
         return FL_ERR_MEMORY;
     forget_machine(e);
+    fl_engine_close_rings(e);
     e->before = fl_engine_read_so_far(e);
-    if (e->rings) {
-        struct fl_rings_stats live = fl_rings_get_stats(e->rings);
-        e->lost += live.lost;
-        e->unread += live.unread;
-    }
     fl_scap_free(e->scap);
     e->scap = fresh;
     fl_engine_batch_clear(e);   /* of what an error left behind */
     fl_engine_begin_anew(e, false);
-    e->rings = NULL;
     memset(&e->item, 0, sizeof e->item);
     return FL_OK;
 }

@@ -84,8 +84,9 @@ int fl_engine_evaluate(fl_engine *e, unsigned type, fl_fill *fill, void *context
 /* Where documents are read (e->documents): fl_engine_run, and fl_engine_step once the current event is left. */
 int fl_engine_run_documents(fl_engine *e, fl_error_text *error);
 int fl_engine_next_document(fl_engine *e);
-/* No documents are read from now on. */
+/* No documents are read from now on; no rings are. What they gave stays counted. */
 void fl_engine_close_documents(fl_engine *e);
+void fl_engine_close_rings(fl_engine *e);
 
 /* Users and groups of containers that are gone go, and the recording tells so. */
 void fl_engine_forget_accounts(fl_engine *e);

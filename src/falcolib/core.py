@@ -160,6 +160,7 @@ class Core:
         self.amid = False
         with self._renewing:
             self._call(lib.fl_engine_open_documents, schema.DOCUMENTS[source].id, limit, max(text, 8 * limit), self.error)
+        self._rings = None
         self._reads = source
 
     def faults(self) -> Iterator[tuple[int, str]]:
