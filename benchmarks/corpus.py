@@ -25,6 +25,7 @@ CONFORMANCE = ROOT / os.environ.get("CONFORMANCE", "../shared/conformance")
 MIX1 = CONFORMANCE / "captures" / "mix1.scap"
 ATTACKS = ROOT / "tests" / "data" / "attack1.scap"
 OURS = [ROOT / "rules" / "falcolib_rules.yaml"]
+AUDIT = ROOT / "rules" / "k8s_audit_rules.yaml"
 PUBLIC = [CONFORMANCE / "rules" / name for name in ("falco_rules.yaml", "falco-incubating_rules.yaml", "falco-sandbox_rules.yaml")]
 COPIES = 9
 
