@@ -79,6 +79,7 @@ struct fl_loader {
     int others[2 * 16];         /* programs that are attached, and their links */
     char other_names[16][32];
     unsigned other_count;
+    int sleepable;              /* the iterator's program that may sleep; see fl_loader_iterate */
 };
 
 /* A signal that comes while a program is verified ends that with EAGAIN, as Ctrl-C does: once its handler was called, it goes on. */
@@ -530,7 +531,7 @@ struct fl_loader *fl_loader_new(const void *object, size_t size, struct fl_error
 
     if (!l)
         goto out_of_memory;
-    l->btf = -1;
+    l->btf = l->sleepable = -1;
     for (unsigned i = 0; i < MAPS; i++)
         l->maps[i] = -1;
     l->object = malloc(size ? size : 1);
@@ -556,6 +557,8 @@ void fl_loader_free(struct fl_loader *l)
         return;
     for (unsigned i = l->other_count; i-- > 0;)
         close(l->others[i]);
+    if (l->sleepable >= 0)
+        close(l->sleepable);
     for (unsigned i = 0; i < FL_PROBE_EVENTS; i++)
         if (l->programs[i] > 0)
             close(l->programs[i]);
@@ -636,7 +639,12 @@ int fl_loader_iterate(struct fl_loader *l, const char *program, struct fl_error 
     int why = errno;
     if (linked >= 0)
         close(linked);          /* the iterator holds what it needs */
-    close(fd);
+    /* To free a program that may sleep the kernel begins a grace period, and a process that runs meanwhile pays for it at each tracepoint from
+     * then on: so it stays until our tracepoints are gone. */
+    if (l->sleepable < 0 && kind_of(l->sections[find_symbol(l, program)->st_shndx].name)->flags & SLEEPABLE)
+        l->sleepable = fd;
+    else
+        close(fd);
     return iterator < 0 ? fl_fail(error, FL_ERR_PROBE, "the kernel refuses to iterate by %s: %s", program, strerror(why)) : iterator;
 }
 
