@@ -82,12 +82,12 @@ struct fl_snapshot *fl_snapshot_take(struct fl_state *state, const char *root, s
     struct fl_snapshot *s = calloc(1, sizeof *s);
     uint64_t begin = clock_ns();
 
+    fl_state_look_up(state, NULL, NULL);        /* who was asked is gone */
     if (!s) {
         fl_fail(error, FL_ERR_MEMORY, "out of memory");
         return NULL;
     }
     s->state = state;
-    fl_state_look_up(state, NULL, NULL);
     s->scan = fl_scan_new(root, take_item, s, error);
     if (!s->scan)
         goto fail;
