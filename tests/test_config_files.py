@@ -162,6 +162,18 @@ def test_options_change_what_a_file_has(tmp_path: Path) -> None:
     assert (config.append_output[1]["extra_output"], config.metrics.interval, config.metrics.output_rule) == ("z", 5 * 10**9, True)
 
 
+def test_what_an_option_set_has_its_place(tmp_path: Path) -> None:
+    """Also where the file has the key, too."""
+    text = "rules_files: [a, b]\nwebserver: {listen_port: 1}\n"
+    origin = loaded(tmp_path, text, "rules_files=x", "webserver.listen_port=2").origin
+    assert origin.located("rules_files[0]", "wrong") == "-o rules_files=x: rules_files[0]: wrong"
+    assert origin.located("webserver.listen_port", "wrong") == "-o webserver.listen_port=2: webserver.listen_port: wrong"
+    assert origin.located("webserver", "wrong") == f"{tmp_path}/falco.yaml:2:1: webserver: wrong"
+    origin = loaded(tmp_path, text, "rules_files[1]=x").origin
+    assert origin.located("rules_files[0]", "wrong") == f"{tmp_path}/falco.yaml:1:15: rules_files[0]: wrong"
+    assert origin.located("rules_files[1]", "wrong") == "-o rules_files[1]=x: rules_files[1]: wrong"
+
+
 def test_variables_of_the_environment(tmp_path: Path) -> None:
     environ = {"NAME": "x", "ON": "true", "LEVEL": "debug", "PORT": "80", "PATHS": "/a"}
     config = loaded(tmp_path, """
@@ -204,11 +216,29 @@ static_fields: {a: "${NAME}"}
     ("a: *b\n", "falco.yaml:1:4: unknown anchor 'b'"),
     ("? [a]\n: b\n", "falco.yaml:1:3: a key must be a text"),
     ("a: \x07\n", "falco.yaml:1:4: byte 0x07: this is no text"),
+    ('file_output: {filename: "a\\0b"}\n', "falco.yaml:1:25: a text with \\0 in it"),
+    ("webserver: {k8s_healthz_endpoint: healthz}\n", "falco.yaml:1:35: webserver.k8s_healthz_endpoint: expected a path, as /healthz"),
+    ("webserver: {k8s_healthz_endpoint: '/{a}{a}'}\n", "falco.yaml:1:35: webserver.k8s_healthz_endpoint: expected a path, as /healthz"),
+    ("metrics: {interval: [1h]}\n", "falco.yaml:1:21: metrics.interval: expected a duration with units, as 1h30m, 15s or 250ms, not a list"),
 ])  # fmt: skip
 def test_each_mistake_is_told_by_file_line_and_key(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as told:
         loaded(tmp_path, text)
     assert f"{tmp_path}/{says}" in str(told.value)
+
+
+@pytest.mark.parametrize("value", ["a", "", "~", "5", "[]", "[a]", "[[a]]", "[{a: b}]", "{}", "{a: b}", "{a: [b]}", "[{enable: {rule: [a]}}]"])
+def test_no_key_fails_by_a_value_of_another_kind(tmp_path: Path, value: str) -> None:
+    """It is a configuration, or an error that names the key."""
+    for row in rows(Configuration):
+        group, _, name = row.name.rpartition(".")
+        nested = f"{name}: {value}"
+        for above in reversed(group.split(".") if group else ()):
+            nested = f"{above}: {{{nested}}}"
+        try:
+            loaded(tmp_path, nested + "\n")
+        except ConfigError as e:
+            assert f"{row.name.partition('.')[0]}" in str(e)  # noqa: PT017
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def another(row: Row) -> tuple[str, Any]:
         "plugins": ("[{name: json, library_path: x, init_config: {a: 1}}]", (Plugin("json", "x", {"a": 1}),)),
         "rules": ("[{disable: {tag: x}}]", ({"disable": {"tag": "x"}},)),
         "append_output": ("[{extra_output: x}]", ({"extra_output": "x"},)),
+        "webserver.k8s_healthz_endpoint": ("/alive", "/alive"),
     }
     type_, key = row.type, row.key
     if row.name in special:

@@ -80,6 +80,8 @@ class _Trees:
     def _make(self, node: yaml.Node) -> Node:
         at = self._source.place(node)
         if node.kind == "scalar":
+            if "\0" in node.text:
+                raise FileMistake(f"{at}: a text with \\0 in it: no key takes that")
             return Node(node.text, at, node.plain)
         if node.kind == "sequence":
             return Node([self.of(item) for item in node.items], at)

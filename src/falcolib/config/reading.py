@@ -118,8 +118,8 @@ class Reader:
                 row.key.check(value)
             return value
         except ValueError as e:
-            if key == "engine.kind" and node.value in _GONE_KINDS:
-                self.errors.append(Problem(node, key, f"{node.value} has been removed: use {_GONE_KINDS[str(node.value)]}"))
+            if key == "engine.kind" and isinstance(node.value, str) and node.value in _GONE_KINDS:
+                self.errors.append(Problem(node, key, f"{node.value} has been removed: use {_GONE_KINDS[node.value]}"))
             else:
                 self.errors.append(Problem(node, key, str(e)))
             return before
@@ -185,7 +185,7 @@ def scalar(text: str, type_: Any, said: Key) -> Any:
             raise ValueError("expected true or false")
         return value
     if said.duration is not None:
-        return _read_duration(text, said.duration)
+        return _read_duration(text, said)
     if typing.get_origin(type_) is typing.Literal:
         choices = {choice.lower(): choice for choice in typing.get_args(type_)}
         if text.lower() not in choices:
@@ -213,6 +213,8 @@ def _within(value: float, said: Key) -> bool:
 
 def _expected(type_: Any, said: Key) -> str:
     """What a scalar must be, in words."""
+    if said.duration is not None:
+        return "a duration with units, as 1h30m, 15s or 250ms"
     if type_ in (int, float):
         kind = "a whole number" if type_ is int else "a number"
         if said.ge is not None and said.le is not None:
@@ -226,12 +228,12 @@ def _expected(type_: Any, said: Key) -> str:
     return "true or false" if type_ is bool else "a text"
 
 
-def _read_duration(text: str, least: int) -> int:
+def _read_duration(text: str, said: Key) -> int:
     """As Prometheus writes them, ``1h30m`` or ``250ms``: ns. Raises ValueError."""
     parts = _duration.fullmatch(text)
     if not text or not parts:
-        raise ValueError("expected a duration with units, as 1h30m, 15s or 250ms")
+        raise ValueError(f"expected {_expected(int, said)}")
     value = sum(int(count) * ns for count, ns in zip(parts.groups(), _UNITS.values(), strict=True) if count)
-    if value < least:
-        raise ValueError(f"expected a duration of at least {least // 10**6} ms")
+    if value < (said.duration or 0):
+        raise ValueError(f"expected a duration of at least {(said.duration or 0) // 10**6} ms")
     return value

@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from .keys import Group, key
+
+
+def url_path(text: str) -> None:
+    """webserver.k8s_healthz_endpoint. Raises ValueError for what can't be the path of a request."""
+    if not re.fullmatch(r"/[!-~]*", text) or set(text) & set("{}?#"):
+        raise ValueError("expected a path, as /healthz")
 
 
 class CaptureGroup(Group, frozen=True):
@@ -30,7 +37,7 @@ class Webserver(Group, frozen=True):
                                     ge=0, le=1 << 16)] = 0
     listen_port: Annotated[int, key("Its port.", ge=0, le=65535)] = 8765
     listen_address: Annotated[str, key("Its address: 0.0.0.0, or another IP address.")] = "0.0.0.0"
-    k8s_healthz_endpoint: Annotated[str, key("The path that tells that it is alive.")] = "/healthz"
+    k8s_healthz_endpoint: Annotated[str, key("The path that tells that it is alive.", check=url_path)] = "/healthz"
     prometheus_metrics_enabled: Annotated[bool, key("Whether /metrics tells the numbers, if metrics.enabled.")] = False
     ssl_enabled: Annotated[bool, key("Whether it speaks https.")] = False
     ssl_certificate: Annotated[str, key("Certificate and key in one file, PEM.")] = "/etc/falco/falco.pem"

@@ -112,7 +112,8 @@ def put(node: Node | None, steps: list[Step], value: Node) -> Node:
     if isinstance(step, str):
         pairs = dict(node.value) if node is not None and isinstance(node.value, dict) else {}
         pairs[step] = put(pairs.get(step), rest, value)
-        return Node(pairs, node.at if node is not None else value.at, names=node.names if node is not None else {})
+        names = {name: at for name, at in node.names.items() if rest or name != step} if node is not None else {}
+        return Node(pairs, node.at if node is not None else value.at, names=names)
     entries = list(node.value) if node is not None and isinstance(node.value, list) else []
     step = len(entries) if step is None else step
     if step > min(len(entries), MAX_INDEX):

@@ -148,9 +148,9 @@ class Daemon:
         if not config.rules_files and not config.origin.files and self._default_rules is not None:
             return tuple(os.fspath(self._default_rules(source)) for source in asked_for(self.choices, config.engine.kind))
         found = tuple(path for path in config.rules_files if os.path.exists(path))
-        for path in config.rules_files:
+        for number, path in enumerate(config.rules_files):
             if path not in found:
-                log.warning("%s", config.origin.located("rules_files", f"{path} isn't there, and is passed over"))
+                log.warning("%s", config.origin.located(f"rules_files[{number}]", f"{path} isn't there, and is passed over"))
         if not found:
             raise ConfigError(config.origin.located("rules_files", "there are no rules: name files or folders of them here, or with -r"))
         return found

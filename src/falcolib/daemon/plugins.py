@@ -106,7 +106,7 @@ def _audit(plugin: Plugin, settings: Mapping[str, Any]) -> Audit:
         value = settings.get(name)
         if value is None:
             continue
-        if not isinstance(value, kind) or (kind is int and value in (True, False)) or (isinstance(value, int) and value < 0):
+        if not isinstance(value, kind) or (kind is int and value in (True, False)) or (isinstance(value, int) and not 0 <= value < 1 << 63):
             raise ValueError(f"init_config.{name}: expected " + {str: "a path", int: "a number of bytes", bool: "true or false"}[kind])
         if ours:
             found[ours] = value
