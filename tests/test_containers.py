@@ -345,7 +345,8 @@ def test_settings_of_a_static_container() -> None:
 
 @pytest.mark.parametrize(("config", "problem"), [
     ({"label_max": 1}, "label_max is none of"), ({"engines": {"dokcer": {}}}, "engines.dokcer is none of"),
-    ({"label_max_len": "long"}, "label_max_len is a int"), ({"engines": {"cri": {"sockets": "/a"}}}, "engines.cri.sockets is a list"),
+    ({"label_max_len": "long"}, "label_max_len: expected a whole number, not 'long'"),
+    ({"engines": {"cri": {"sockets": "/a"}}}, "engines.cri.sockets: expected a list"),
 ])  # fmt: skip
 def test_settings_that_are_wrong(config: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):

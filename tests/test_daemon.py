@@ -379,7 +379,7 @@ def test_audit_events_by_the_plugin(run: Run, tmp_path: Path) -> None:
     events.write_text(events.read_text().replace("x" * 300, "x" * 300_000, 1))
     ran = run(text=text + PLUGINS.replace("WHERE", str(events)).replace('"maxEventSize": 100, ', ""), capture=False)
     assert (len(ran.lines), ran.report.stats.too_large) == (4000, 0)           # who pads a request doesn't hide it
-    with pytest.raises(ChoiceError, match=r"plugins: k8saudit: open_params ftp://x: scheme 'ftp' is not supported"):
+    with pytest.raises(ChoiceError, match=r"falco.yaml:\d+:5: plugins\[1\]: k8saudit: open_params ftp://x: scheme 'ftp' is not supported"):
         run(text=text + PLUGINS.replace("WHERE", "ftp://x"), capture=False)
 
 
@@ -477,7 +477,14 @@ def test_a_dry_run_changes_nothing(run: Run, tmp_path: Path, capfd: pytest.Captu
 
 def test_a_dry_run_finds_what_a_run_would_refuse(run: Run, tmp_path: Path) -> None:
     run()
-    for option, says in (("engine.kind=replay", "name the capture"), ("load_plugins=none", "none is not in plugins")):
+    for option, says in (
+            ("engine.kind=replay", "name the capture"), ("load_plugins=none", "none is not in plugins"),
+            ("file_output.enabled=true", r"-o file_output.enabled=true: file_output.filename: no file is named"),
+            (f"file_output={{enabled: true, filename: {tmp_path}/no/x}}", "file_output.filename: .*/no/x: No such file or directory"),
+            ("program_output.enabled=true", "program_output.program: no program is named"),
+            ("http_output.enabled=true", "http_output.url: '' is no http:// or https:// URL"),
+            ("syslog_output={enabled: true, address: x}", "syslog_output.address: 'x' is neither"),
+            ("slack_output.enabled=true", "slack_output.webhook_url: expected a value")):
         with pytest.raises(ConfigError, match=says):
             Daemon(load(str(tmp_path / "falco.yaml"), ["engine.replay.capture_file=", option]), Choices(cache=False)).check()
 

@@ -128,7 +128,7 @@ def test_rules_are_described(config: Path) -> None:
 
 def test_plugins(config: Path) -> None:
     assert "Name: k8saudit" in told("-c", config, "--list-plugins").stdout
-    assert "http://:9765/k8s_audit" in told("--plugin-info", "k8saudit").stdout
+    assert "http://:9765/k8s-audit" in told("--plugin-info", "k8saudit").stdout
     assert "did you mean 'container'" in told("--plugin-info", "containr", status=1).output
 
 
@@ -205,9 +205,26 @@ def test_sources_are_chosen(config: Path) -> None:
     ("plugins:\n- {name: cloudtrail, library_path: x}\nrules_files: [RULES]\n",
      "falco.yaml:2:3: plugins[0]: cloudtrail: falcolib loads no libraries of plugins"),
     ("plugins: [{name: container, library_path: x, init_config: {labl: 1}}]\nrules_files: [RULES]\n",
-     "falco.yaml:1:1: plugins: container: labl is"),
+     "falco.yaml:1:11: plugins[0]: container: labl is"),
     ("plugins: [{name: k8saudit, library_path: x, init_config: {maxEventSize: big}}]\nrules_files: [RULES]\n",
      "falco.yaml:1:11: plugins[0]: k8saudit: init_config.maxEventSize: expected a number of bytes"),
+    (f"plugins: [{{name: k8saudit, library_path: x, init_config: {{maxEventSize: {10**20}}}}}]\nrules_files: [RULES]\n",
+     "falco.yaml:1:11: plugins[0]: k8saudit: init_config.maxEventSize: expected a number of bytes"),
+    ("plugins: [{name: k8saudit, library_path: x, open_params: /none}]\nrules_files: [RULES]\nengine: {kind: nodriver}\n",
+     "falco.yaml:1:11: plugins[0]: k8saudit: open_params: /none: No such file or directory"),
+    ("plugins: [{name: k8saudit, library_path: x, open_params: 'https://:0/', init_config: {sslCertificate: /none}}]\n"
+     "rules_files: [RULES]\nengine: {kind: nodriver}\n",
+     "falco.yaml:1:11: plugins[0]: k8saudit: init_config.sslCertificate: /none: No such file or directory"),
+    ("rules_files: [RULES]\nwebserver: {enabled: true, listen_port: 0, ssl_enabled: true, ssl_certificate: /none}\n",
+     "falco.yaml:2:63: webserver.ssl_certificate: /none: No such file or directory"),
+    ("rules_files: [RULES]\nwebserver: {enabled: true, listen_port: 0, listen_address: 192.0.2.77}\n",
+     "falco.yaml:2:44: webserver.listen_address: 192.0.2.77:0: "),
+    ("rules_files: [RULES]\nengine: {kind: nodriver}\nhttp_output: {enabled: true}\n"
+     "plugins: [{name: k8saudit, library_path: x, open_params: 'file:///none'}]\n",
+     "falco.yaml:3:1: http_output.url: '' is no http:// or https:// URL"),
+    ("rules_files: [RULES]\nengine: {kind: nodriver}\nmetrics: {enabled: true, output_file: /none/x}\n"
+     "plugins: [{name: k8saudit, library_path: x, open_params: 'file:///none'}]\n",
+     "falco.yaml:3:26: metrics.output_file: /none/x: No such file or directory"),
     ("append_output: [{extra_output: '%no.field'}]\nrules_files: [RULES]\nengine: {kind: nodriver}\n",
      "falco.yaml:1:1: append_output: for rule 'Program started': unknown filter: no.field"),
 ])  # fmt: skip

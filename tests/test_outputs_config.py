@@ -59,7 +59,7 @@ def test_syslog_output(tmp_path):
     line = log.recv(1 << 20).decode()
     assert f" me[{os.getpid()}]: {{" in line
     log.close()
-    with pytest.raises(OutputError, match=r"syslog_output: /none.pem: No such file"):
+    with pytest.raises(OutputError, match=r"syslog_output.ca_cert: /none.pem: No such file"):
         outputs_of("syslog_output.enabled=true", "syslog_output.address=tls://localhost", "syslog_output.ca_cert=/none.pem")
 
 
@@ -163,9 +163,10 @@ def test_http_output_tls(tmp_path):
         mutual = (f"http_output.ca_cert={crt}", f"http_output.client_cert={crt}", f"http_output.client_key={key}")
         assert not works(*mutual), "without mtls"
         assert works(*mutual, "http_output.mtls=true")
-        with pytest.raises(OutputError, match=r"http_output: .*key.pem and .*key.pem: no usable PEM"):
+        with pytest.raises(OutputError, match=r"http_output.client_cert: .*key.pem and .*key.pem: no usable PEM"):
             outputs_of(*options, "http_output.mtls=true", f"http_output.client_cert={key}", f"http_output.client_key={key}")
-    with pytest.raises(OutputError, match=r"http_output: /etc/ssl/certs/client.crt and /etc/ssl/certs/client.key: No such file"):
+    with pytest.raises(OutputError,
+                       match=r"http_output.client_cert: /etc/ssl/certs/client.crt and /etc/ssl/certs/client.key: No such file"):
         outputs_of("http_output.enabled=true", "http_output.url=https://localhost", "http_output.mtls=true")
 
 
@@ -229,7 +230,7 @@ def test_spool(tmp_path, receiver):
     replay.drain(120)
     assert len(receiver.requests) == 4
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"http_output: .*Not a directory|File exists"):
+    with pytest.raises(OutputError, match=r"^spool.path: .*(Not a directory|File exists)"):
         outputs_of(*options, f"spool.path={tmp_path}/file")
 
 
@@ -239,12 +240,13 @@ def test_in_a_replay_nothing_is_dropped_for_want_of_room(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "text"), [
-    (("file_output.enabled=true",), "file_output: no file is named"),
-    (("file_output.enabled=true", "file_output.filename=/nonexistent/x"), "file_output: /nonexistent/x: No such file or directory"),
-    (("program_output.enabled=true",), "program_output: no program is named"),
-    (("http_output.enabled=true",), "http_output: '' is no http:// or https:// URL"),
-    (("http_output.enabled=true", "http_output.url=https://x", "http_output.ca_cert=/none"), "http_output: /none: No such file"),
-    (("syslog_output.enabled=true", "syslog_output.address=x"), "syslog_output: 'x' is neither"),
+    (("file_output.enabled=true",), "file_output.filename: no file is named"),
+    (("file_output.enabled=true", "file_output.filename=/none/x"), "file_output.filename: /none/x: No such file or directory"),
+    (("program_output.enabled=true",), "program_output.program: no program is named"),
+    (("http_output.enabled=true",), "http_output.url: '' is no http:// or https:// URL"),
+    (("http_output.enabled=true", "http_output.url=https://x", "http_output.ca_cert=/none"), "http_output.ca_cert: /none: No such file"),
+    (("syslog_output.enabled=true", "syslog_output.address=x"), "syslog_output.address: 'x' is neither"),
+    (("slack_output.enabled=true", "slack_output.webhook_url=https://x", "slack_output.ca_cert=/none"), "slack_output.ca_cert: /none: No"),
 ])
 def test_what_cannot_be_used_is_an_error_with_its_key(options, text):
     with pytest.raises(OutputError) as error:

@@ -119,7 +119,10 @@ def _sockets(engine: Mapping[str, object], name: str) -> tuple[str, ...]:
     return tuple(map(str, _expect(engine.get("sockets", list(SOCKETS[name])), list, f"engines.{name}.sockets")))
 
 
+_KINDS: Mapping[type, str] = {int: "a whole number", bool: "true or false", dict: "keys and values", list: "a list"}
+
+
 def _expect(value: object, kind: type[_Kind], name: str) -> _Kind:
     if not isinstance(value, kind):
-        raise ValueError(f"container: {name} is a {kind.__name__.lower()}, not {value!r}")
+        raise ValueError(f"container: {name}: expected {_KINDS[kind]}, not {value!r}")
     return value

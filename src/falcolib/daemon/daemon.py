@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -23,7 +24,7 @@ from ..engine import Engine
 from ..errors import FalcolibError, RuleError
 from ..internal import InternalAlert
 from ..outputs import Counts, OutputError, Outputs
-from ..outputs.configured import from_config
+from ..outputs.configured import check, from_config
 from ..rules.files import Given, given_files, is_pipe
 from ..sources import Source
 from ..stats import Stats
@@ -167,10 +168,8 @@ class Daemon:
             self._told(self.prepare())
             self._plugins()
             self._captures()
-            from ..outputs import notify
-
             try:
-                notify.check(self.config)
+                check(self.config)
             except OutputError as e:
                 raise _located(self.config, e) from None
 
@@ -228,7 +227,10 @@ class Daemon:
             stack.enter_context(systemd.watchdog(self.alive))
             if progress:
                 stack.enter_context(progress(self.sources[0]))
-            stack.enter_context(self._metrics(ready))
+            try:
+                stack.enter_context(self._metrics(ready))
+            except OSError as e:
+                raise _of_key(config, "metrics.output_file", e) from None
             losses = stack.enter_context(guarding(config, self.engine, self.sources, self.emit))
             if self.web is not None:
                 serve(self, self.web, ready)
@@ -279,8 +281,14 @@ class Daemon:
         from .endpoints import web_server
 
         audit = self._plugins().audit           # whose requests it may take, too
-        return web_server(self.config.webserver, security=Security(token=os.environ.get(TOKEN) or None),
-                          limits=Limits(body=audit.body) if audit else None)
+        settings = self.config.webserver
+        try:
+            return web_server(settings, security=Security(token=os.environ.get(TOKEN) or None),
+                              limits=Limits(body=audit.body) if audit else None)
+        except OSError as e:
+            key = ("ssl_certificate" if e.filename == settings.ssl_certificate else
+                   "listen_port" if e.errno in (errno.EADDRINUSE, errno.EACCES) else "listen_address")
+            raise _of_key(self.config, f"webserver.{key}", e) from None
 
     def _captures_around_alerts(self) -> None:
         if not self.config.capture.enabled:
@@ -303,18 +311,13 @@ class Daemon:
         if config.plugins:
             from ..containers import Containers
 
-            settings = self._plugins().container
-            try:
-                containers = Containers.none() if settings is None else Containers.from_config(settings)
-            except ValueError as e:
-                raise ConfigError(config.origin.located("plugins", str(e))) from None
+            containers = self._plugins().container or Containers.none()
         purge = (config.falco_libs.thread_table_auto_purging_interval_s, config.falco_libs.thread_table_auto_purging_thread_timeout_s)
         return Engine(program, matching=config.rule_matching, format=config.format, workers=self.choices.workers, containers=containers,
                       threads=config.falco_libs.thread_table_size, purge=purge)
 
     def _plugins(self) -> Plugins:
         from .plugins import read_plugins
-
 
         return read_plugins(self.config)
 
@@ -400,6 +403,11 @@ def live_source(config: Configuration, on_ready: Callable[[], None]) -> Source:
 def _located(config: Configuration, error: OutputError) -> ConfigError:
     """The error of an output with the place of its key."""
     return ConfigError(config.origin.located(error.key, str(error).removeprefix(f"{error.key}: ")) if error.key else str(error))
+
+
+def _of_key(config: Configuration, key: str, error: OSError) -> OSError:
+    """The error of a file or an address with the place of its key."""
+    return type(error)(error.errno, error.strerror, config.origin.located(key, str(error.filename)))
 
 
 def _watching() -> None:

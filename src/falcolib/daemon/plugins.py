@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..config import ConfigError, Configuration
 from ..config.engine import Plugin
 
-#: What k8saudit's open_params are where there are none.
-AUDIT_ADDRESS = "http://:9765/k8s_audit"
+if TYPE_CHECKING:
+    from ..containers import Containers
+
+#: What k8saudit's open_params are where there are none: any path that API servers are told.
+AUDIT_ADDRESS = "http://:9765"
 #: Name, and what it is for.
 BUILT_IN = {
     "container": "containers' names and images, asked of their runtimes",
@@ -26,7 +29,7 @@ _SUGGESTIONS: Mapping[str, tuple[Mapping[str, str], tuple[str, ...]]] = {
     "k8saudit": ({"sslCertificate": "certificate and key of https, PEM (/etc/falco/falco.pem)",
                   "maxEventSize": "bytes of an event (12582912)", "webhookMaxBatchSize": "bytes of a request (12582912)",
                   "useAsync": "accepted, without effect"},
-                 (AUDIT_ADDRESS, "https://:9765/k8s_audit", "file:///var/log/kube-apiserver/audit.log", "audit.jsonl")),
+                 ("http://:9765/k8s-audit", "https://:9765/k8s-audit", "file:///var/log/kube-apiserver/audit.log", "audit.jsonl")),
 }
 #: Where others get their events from, and how falcolib gets them.
 _INSTEAD = {
@@ -39,18 +42,19 @@ _INSTEAD = {
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """k8saudit: where its events come from, and the settings that have an effect."""
+    """k8saudit: where its events come from, the settings that have an effect, and its place in the configuration, for errors."""
 
     where: str
+    at: str = "plugins: k8saudit"
     certificate: str = "/etc/falco/falco.pem"
     limit: int | None = None    # as sources have it; Falco's is 262144, which would let who pads a request hide it
     body: int = 12 << 20
 
 
 class Plugins(msgspec.Struct, frozen=True):
-    """What the loaded plugins are for: settings of containers (None: nobody is asked), and audit events (None: none)."""
+    """What the loaded plugins are for: the runtimes of containers (None: nobody is asked), and audit events (None: none)."""
 
-    container: Mapping[str, Any] | None = None
+    container: Containers | None = None
     audit: Audit | None = None
     names: tuple[str, ...] = ()
 
@@ -72,14 +76,16 @@ def read_plugins(config: Configuration) -> Plugins:
         try:
             settings = _settings(plugin)
             if plugin.name == "container":
-                found["container"] = settings
+                from ..containers import Containers
+
+                found["container"] = Containers.from_config(settings)
             elif plugin.name == "k8saudit":
-                found["audit"] = _audit(plugin, settings)
+                found["audit"] = _audit(plugin, settings, config.origin.located(f"plugins[{number}]", plugin.name))
             elif plugin.name not in BUILT_IN:
                 cure = _INSTEAD.get(plugin.name, f"take it out of load_plugins or plugins; built in are {', '.join(BUILT_IN)}")
                 raise ValueError(f"falcolib loads no libraries of plugins: {cure}")
         except ValueError as e:
-            problems.append(config.origin.located(f"plugins[{number}]", f"{plugin.name}: {e}"))
+            problems.append(config.origin.located(f"plugins[{number}]", f"{plugin.name}: {str(e).removeprefix('container: ')}"))
     if problems:
         raise ConfigError("\n".join(problems))
     return Plugins(**found)
@@ -99,8 +105,8 @@ def _settings(plugin: Plugin) -> Mapping[str, Any]:
     return settings
 
 
-def _audit(plugin: Plugin, settings: Mapping[str, Any]) -> Audit:
-    found: dict[str, Any] = {"where": plugin.open_params or AUDIT_ADDRESS}
+def _audit(plugin: Plugin, settings: Mapping[str, Any], at: str) -> Audit:
+    found: dict[str, Any] = {"where": plugin.open_params or AUDIT_ADDRESS, "at": at}
     for name, ours, kind in (("sslCertificate", "certificate", str), ("maxEventSize", "limit", int), ("webhookMaxBatchSize", "body", int),
                              ("useAsync", None, bool)):
         value = settings.get(name)

@@ -133,8 +133,11 @@ def plugin_source(audit: Audit, server: WebServer | None = None) -> Source:
     Raises ChoiceError, OSError.
     """
     certificate = audit.certificate if audit.where.startswith("https://") else None
-    return audit_source(audit.where, certificate, said="plugins: k8saudit: open_params", limit=audit.limit, body=audit.body,
-                        server=server)
+    try:
+        return audit_source(audit.where, certificate, said=f"{audit.at}: open_params", limit=audit.limit, body=audit.body, server=server)
+    except OSError as e:
+        setting = "init_config.sslCertificate" if e.filename == certificate else "open_params"
+        raise type(e)(e.errno, e.strerror, f"{audit.at}: {setting}: {e.filename}") from None
 
 
 def is_live(where: str) -> bool:

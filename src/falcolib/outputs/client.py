@@ -56,21 +56,21 @@ class Tls:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         elif file := self.ca_cert or self.ca_bundle:
-            self._load(file, lambda: context.load_verify_locations(cafile=file))
+            self._load("ca_cert" if self.ca_cert else "ca_bundle", file, lambda: context.load_verify_locations(cafile=file))
         elif self.ca_path:
-            self._load(self.ca_path, lambda: context.load_verify_locations(capath=self.ca_path))
+            self._load("ca_path", self.ca_path, lambda: context.load_verify_locations(capath=self.ca_path))
         if self.client_cert:
             files = " and ".join(filter(None, (self.client_cert, self.client_key)))
-            self._load(files, lambda: context.load_cert_chain(self.client_cert, self.client_key or None, lambda: ""))
+            self._load("client_cert", files, lambda: context.load_cert_chain(self.client_cert, self.client_key or None, lambda: ""))
         return context
 
     @staticmethod
-    def _load(file: str, load: Any) -> None:
+    def _load(key: str, file: str, load: Any) -> None:
         try:
             load()
         except (OSError, ssl.SSLError, ValueError) as e:
             why = e.strerror if isinstance(e, FileNotFoundError | PermissionError) else f"no usable PEM file ({getattr(e, 'reason', e)})"
-            raise OutputError(f"{file}: {why}") from None
+            raise OutputError(f"{file}: {why}", key=key) from None
 
 
 class TimedOut(Undelivered):
@@ -102,9 +102,9 @@ class HttpClient:
         try:
             parts = parse_url(url)
         except LocationParseError:
-            raise OutputError(f"{url!r} is no URL") from None
+            raise OutputError(f"{url!r} is no URL", key="url") from None
         if parts.scheme not in ("http", "https") or not parts.host:
-            raise OutputError(f"{_without_secrets(url)!r} is no http:// or https:// URL")
+            raise OutputError(f"{_without_secrets(url)!r} is no http:// or https:// URL", key="url")
         self.url = parts._replace(auth=None).url
         #: The server, for errors and logs: what follows in a URL may be secret.
         self.server = parts.netloc or ""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from .channel import Channel, Retry
@@ -31,18 +32,44 @@ def from_config(config: Configuration, *, replay: bool = False, guard: AbstractC
     retry = Retry(0 if spooled else config.outputs_queue.attempts)      # with a spool until it works: that is what it is for
     channels = []
     for name, make in _OUTPUTS.items():
-        key = f"{name}_output"
-        group = getattr(config, key)
-        if not group.enabled:
-            continue
-        try:
-            output = make(config, guard)
+        group = getattr(config, f"{name}_output")
+        if group.enabled:
+            with _key_of(f"{name}_output"):
+                output = make(config, guard)
             channels.append(Channel(output, queue=_queue(config, output, replay), minimum_priority=group.minimum_priority, tags=group.tags,
                                     retry=retry, wait=replay))
-        except OutputError as e:
-            raise OutputError(f"{key}: {e}", key=key) from None
     channels += notify.channels(config, queue=lambda output: _queue(config, output, replay), retry=retry, wait=replay)
     return Outputs(channels, timeout=config.output_timeout / 1e9, drain=config.outputs_queue.drain_timeout / 1e9)
+
+
+def check(config: Configuration) -> None:
+    """Makes the outputs that a configuration asks for, and lets them go: nothing is connected to, started, written or made.
+
+    Raises OutputError, which names the key, if one can't be used.
+    """
+    from . import notify
+
+    for name, make in _OUTPUTS.items():
+        if name != "stdout" and getattr(config, f"{name}_output").enabled and not (name == "file" and _would_be_new(config)):
+            with _key_of(f"{name}_output"):
+                make(config, None).close()
+    notify.check(config)
+
+
+def _would_be_new(config: Configuration) -> bool:
+    """Whether file_output would make its file."""
+    path = os.path.expanduser(config.file_output.filename)
+    return bool(path) and not os.path.lexists(path) and os.path.isdir(os.path.dirname(path) or ".")
+
+
+@contextmanager
+def _key_of(group: str) -> Iterator[None]:
+    """Names the whole key in an error of an output, which knows its setting's name in its group."""
+    try:
+        yield
+    except OutputError as e:
+        key = f"{group}.{e.key}" if e.key else group
+        raise OutputError(f"{key}: {e}", key=key) from None
 
 
 def _queue(config: Configuration, output: Output, replay: bool) -> Queue:
@@ -54,7 +81,10 @@ def _queue(config: Configuration, output: Output, replay: bool) -> Queue:
         return MemoryQueue(capacity)
     from .spool import Spool
 
-    return Spool(spool.path, output.name, max_bytes=spool.max_size_mb << 20, fsync=spool.fsync)
+    try:
+        return Spool(spool.path, output.name, max_bytes=spool.max_size_mb << 20, fsync=spool.fsync)
+    except OutputError as e:
+        raise OutputError(f"spool.path: {e}", key="spool.path") from None
 
 
 def _stdout(config: Configuration, guard: AbstractContextManager[object] | None) -> Output:

@@ -28,7 +28,7 @@ class FileOutput(Output):
 
     def __init__(self, filename: str, *, json: bool = False, keep_alive: bool = False, buffered: bool = False) -> None:
         if not filename:
-            raise OutputError("no file is named")
+            raise OutputError("no file is named", key="filename")
         self._path = os.path.expanduser(filename)
         self._json = json
         self._keep = keep_alive
@@ -40,7 +40,7 @@ class FileOutput(Output):
             try:
                 self._open()
             except OSError as e:
-                raise OutputError(f"{self._path}: {e.strerror}") from None
+                raise OutputError(f"{self._path}: {e.strerror}", key="filename") from None
             if not keep_alive:
                 self._shut()
 

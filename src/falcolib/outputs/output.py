@@ -11,7 +11,8 @@ from .message import Message
 
 
 class OutputError(FalcolibError):
-    """An output that can't be used as it was configured: the text tells what is wrong. key: of falco.yaml, if it comes from there."""
+    """An output that can't be used as it was configured: the text tells what is wrong. key: the setting, by the name that it has in the
+    output's group of falco.yaml; or its full name there, if it comes from there."""
 
     def __init__(self, text: str, *, key: str = "") -> None:
         super().__init__(text)

@@ -40,7 +40,7 @@ class ProgramOutput(Output):
 
     def __init__(self, program: str, *, json: bool = False, keep_alive: bool = False, processes: int = 1, timeout: float = 30.0) -> None:
         if not program.strip():
-            raise OutputError("no program is named")
+            raise OutputError("no program is named", key="program")
         self._command = program
         self._json = json
         self._keep = keep_alive

@@ -47,16 +47,17 @@ class SyslogOutput(Output):
         self._socket: socket.socket | None = None
         self._kind = "local" if address.startswith("/") else address.partition("://")[0]
         if self._kind not in ("local", "udp", "tcp", "tls"):
-            raise OutputError(f"{address!r} is neither the path of a socket nor udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT")
+            raise OutputError(f"{address!r} is neither the path of a socket nor udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT",
+                              key="address")
         self._host, self._port = "", 0
         if self._kind != "local":
             try:
                 parts = urlsplit(address)
                 self._host, self._port = parts.hostname or "", parts.port or (_TLS_PORT if self._kind == "tls" else _PORT)
             except ValueError as e:
-                raise OutputError(f"{address!r}: {e}") from None
+                raise OutputError(f"{address!r}: {e}", key="address") from None
             if not self._host:
-                raise OutputError(f"{address!r} names no host")
+                raise OutputError(f"{address!r} names no host", key="address")
         self._context = None
         if self._kind == "tls":
             from .client import Tls

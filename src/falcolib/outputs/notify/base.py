@@ -83,7 +83,7 @@ class HttpNotifier(Notifier):
             self._client = HttpClient(url.rstrip("/") + path if path else url, timeout=settings.timeout / 1e9, tls=tls, most=most,
                                       headers={"Content-Type": "application/json", **(headers or {})})
         except OutputError as e:
-            raise SettingError(self._key, str(e)) from None
+            raise SettingError(".".join(filter(None, (self._key, key if e.key == "url" else e.key))), str(e)) from None
 
     @abc.abstractmethod
     def payload(self, notifications: Sequence[Notification]) -> Any:
