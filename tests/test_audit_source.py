@@ -223,6 +223,24 @@ class TestCommand:
         assert told in command("-r", tmp_path / "calls.yaml", "--audit", tmp_path / "log").stderr
         assert told not in command("-r", rule_file, "--audit", tmp_path / "log").stderr
 
+    def test_rules_whose_source_is_off_are_told_with_falco_yaml_as_well(self, tmp_path: pathlib.Path, rule_file: pathlib.Path) -> None:
+        """There, a source is on if it is configured."""
+        (tmp_path / "calls.yaml").write_text("- {rule: r, desc: d, condition: evt.type=open, output: x, priority: INFO}")
+        (tmp_path / "falco.yaml").write_text(f"rules_files: [{rule_file}, {tmp_path}/calls.yaml]\nengine: {{kind: nodriver}}\n"
+                                             "log_stderr: true\nlog_syslog: false\n")
+        audit = b"rules for k8s_audit find nothing, as its events are not taken: the plugin k8saudit isn't loaded, and --audit isn't given"
+        calls = b"rules for syscall find nothing, as its events are not taken: engine.kind is nodriver"
+        told = command("-c", tmp_path / "falco.yaml").stderr
+        assert b"no source of events is on" in told
+        assert audit in told
+        assert calls in told
+        told = command("-c", tmp_path / "falco.yaml", "--audit", f"file://{tmp_path}/log", "-M", "0.1").stderr
+        assert f"Audit events are taken from {tmp_path}/log, which isn't there yet".encode() in told
+        assert audit not in told
+        assert calls in told
+        assert calls not in command("-c", tmp_path / "falco.yaml", "--audit", f"file://{tmp_path}/log", "-M", "0.1", "--disable-source",
+                                    "syscall").stderr
+
     def test_mistakes_are_told(self, rule_file: pathlib.Path) -> None:
         for arguments, told in (
             (["--audit", "ftp://x"], "scheme 'ftp' is not supported"), (["--disable-source", "k8s"], "there is no source 'k8s'"),

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,17 @@ def test_the_command_watches_and_ends_cleanly(tmp_path):
     _, rest = run.communicate(timeout=60)
     assert run.returncode == 0
     assert "Events detected: " in rest
+
+
+def test_a_run_of_some_seconds_watches_for_so_many():
+    """What loading the probe takes doesn't count: on a busy machine it may be more."""
+    with subprocess.Popen([sys.executable, "-m", "falcolib", "run", "-M", "0.5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as run:
+        until_watching(run)
+        begun = time.monotonic()
+        run.communicate(timeout=60)
+        assert time.monotonic() - begun >= 0.45
+        assert run.returncode == 0
 
 
 def test_signals_while_the_probe_is_loaded_end_the_command_cleanly():

@@ -47,7 +47,7 @@ _NO_FORMATS = ("", "c", "k", "m", "container", "kubernetes", "mesos", "cg", "kg"
               help="Appended to the outputs of all rules; append_output says it better. c, k and the like are without effect.")
 @click.option("-P", "--pidfile", "pid_file", default="", metavar="FILE", help="Where the number of the process is written, meanwhile.")
 @click.option("-M", "seconds", type=click.FloatRange(0, 1e9), default=0, metavar="SECONDS",
-              help="End the run after so many seconds. Default: 0, never.")
+              help="End the run after it has watched for so many seconds. Default: 0, never.")
 @click.option("-U", "--unbuffered", is_flag=True, help="Write each line at once, whatever buffered_outputs says.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more: log_level is debug.")
 @falco_options

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..alert import Priority
+from ..beside import beside
 from ..cache import load_program, load_rules
 from ..compiler import Program
 from ..config import ConfigError, Configuration
@@ -35,7 +36,7 @@ from .drops import guarding
 from .logs import log, logging_to
 from .services import reloading, serve
 from .signals import Stopped, done_on_signals, stop_on_signals
-from .sources import TOKEN, asked_for, audit_source, choose, is_live, plugin_source, used_sources, wanted
+from .sources import TOKEN, asked_for, audit_source, choose, is_live, plugin_source, unserved, used_sources, wanted
 
 if TYPE_CHECKING:
     from ..metrics import Metrics
@@ -93,6 +94,7 @@ class Daemon:
         self._console = console
         self._pipes: dict[str, Given] = {}      # what rule files said that are pipes
         self._replayed = False
+        self._begun = threading.Event()         # events are seen
         self.engine: Engine
         self.metrics: list[Metrics] = []        # if they are enabled: those that are written, then those that are asked for
         self.sources: list[Source]
@@ -208,6 +210,8 @@ class Daemon:
                 log.warning("no enabled rule is for events of the source %s: nothing can be found in them", name)
             replayed = ", ".join([*self._captures(), *(where for where in self.choices.audits if not is_live(where))])
             self._replayed = bool(replayed)
+            for line in () if replayed else unserved(program, self.choices, {source.name for source in self.sources}):
+                log.warning("%s", line)
             self.outputs = Delivery(lambda: self.make_outputs(config))
             self._captures_around_alerts()
             stopper.also = self.outputs.stop_waiting
@@ -215,10 +219,10 @@ class Daemon:
             names = ", ".join(self.choices.rules or config.rules_files) or "falcolib"
             log.info("%d rules from %s, ready after %.2f s; %s", count, names, time.monotonic() - started,
                      f"replaying {replayed}" if replayed else "Ctrl-C ends it")
-            alerts = self.engine.run(self.sources[0] if len(self.sources) == 1 else self.sources, on_error=_tell)
+            alerts = self.engine.run(self.sources[0] if len(self.sources) == 1 else self.sources, on_error=self._tell)
             stopper.attach(self.engine)
             if self.choices.seconds:
-                stack.enter_context(_ended_after(self.choices.seconds, self.engine.stop))
+                stack.enter_context(_ended_after(self.choices.seconds, self.engine.stop, self._begun))
             reloader = stack.enter_context(reloading(self, ready))
             actions: dict[int, Callable[[], None]] = {signal.SIGUSR1: self.outputs.reopen}
             if reloader is not None:
@@ -236,6 +240,7 @@ class Daemon:
                 serve(self, self.web, ready)
             if not any(source.name == "syscall" and getattr(source, "live", False) for source in self.sources):
                 systemd.ready()
+                self._begun.set()
             try:
                 for alert in alerts:
                     severities[alert.priority] += 1
@@ -342,10 +347,21 @@ class Daemon:
                 return plugin_source(audit, self.web)
             return audit_source(where, choices.tls_cert, choices.tls_key, choices.tls_client_ca, server=self.web)
 
-        return choose(program, wanted(there, choices.enabled, choices.disabled), self._captures(), choices.audits, self._live, audit_events)
+        on = wanted(there, choices.enabled, choices.disabled)
+        return choose(program, on, self._captures(), choices.audits, self._live, audit_events, unserved(program, choices, on))
 
     def _live(self) -> Source:
-        return live_source(self.config, _watching)
+        return live_source(self.config, self._watching)
+
+    def _watching(self) -> None:
+        log.info("Watching this machine; Ctrl-C ends it")
+        systemd.ready()
+        self._begun.set()
+
+    def _tell(self, source: Source, error: Exception) -> None:
+        """A source has failed, and others go on."""
+        log.error("%r has ended: %s; the other sources go on", source, error)
+        self._begun.set()
 
     def _metrics(self, ready: Ready) -> AbstractContextManager[None]:
         """Writes metrics while the run goes on, where the configuration asks for them."""
@@ -410,22 +426,16 @@ def _of_key(config: Configuration, key: str, error: OSError) -> OSError:
     return type(error)(error.errno, error.strerror, config.origin.located(key, str(error.filename)))
 
 
-def _watching() -> None:
-    log.info("Watching this machine; Ctrl-C ends it")
-    systemd.ready()
-
-
-def _tell(source: Source, error: Exception) -> None:
-    """A source has failed, and others go on."""
-    log.error("%r has ended: %s; the other sources go on", source, error)
-
-
 @contextlib.contextmanager
-def _ended_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
-    timer = threading.Timer(seconds, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _ended_after(seconds: float, stop: Callable[[], None], begun: threading.Event) -> Iterator[None]:
+    """Ends the run so long after it has begun: loading the probe doesn't count."""
+    def work(done: threading.Event) -> None:
+        begun.wait()
+        if not done.wait(seconds):
+            stop()
+
+    with beside("seconds", work):
+        try:
+            yield
+        finally:
+            begun.set()

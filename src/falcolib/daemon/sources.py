@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: The environment's bearer token for the webhook.
 TOKEN = "FALCOLIB_AUDIT_TOKEN"
 
+#: What keeps the events of a source off, where no option does.
+_KEPT_OFF = {"syscall": "engine.kind is nodriver", "k8s_audit": "the plugin k8saudit isn't loaded, and --audit isn't given"}
+
 _log = logging.getLogger("falcolib")
 _faults = logging.getLogger("falcolib.sources")
 #: Lines a minute about what can't be used of what strangers send, or of a log that is followed. (The webhook's counters tell of all.)
@@ -62,6 +65,12 @@ def used_sources(program: Program) -> set[str]:
     return {rule.source for rule in program.rules if rule.enabled}
 
 
+def unserved(program: Program, choices: Choices, on: Iterable[str]) -> list[str]:
+    """What keeps those sources off that an enabled rule is for, where no option names them: a line for each."""
+    missing = [] if choices.enabled else sorted(used_sources(program) - set(on) - set(choices.disabled))
+    return [f"rules for {name} find nothing, as its events are not taken: {_KEPT_OFF[name]}" for name in missing]
+
+
 def audit_source(
     where: str | None, certificate: str | None = None, key: str | None = None, client_ca: str | None = None, *, said: str = "--audit",
     limit: int | None = None, body: int | None = None, server: WebServer | None = None,
@@ -79,11 +88,15 @@ def audit_source(
     if not colon or scheme == "file":
         from ..sources.audit import AuditFile
 
+        path = rest if colon else where
         try:
-            return AuditFile(rest if colon else where, follow=bool(colon), limit=limit,
+            file = AuditFile(path, follow=bool(colon), limit=limit,
                              on_fault=rarely(_faults.warning, Rare(FAULTS)) if colon else _faults.warning)
         except ValueError as e:
             raise ChoiceError(f"{said} {where}: {e}; without file:// it is read to its end") from None
+        if colon:
+            _log.info("Audit events are taken from %s%s", path, "" if os.path.exists(path) else ", which isn't there yet")
+        return file
     if scheme not in ("http", "https"):
         raise ChoiceError(f"{said} {where}: scheme {scheme!r} is not supported: http, https, file, or the path of a file")
     if (scheme == "https") != (certificate is not None):
@@ -146,8 +159,8 @@ def is_live(where: str) -> bool:
 
 
 def choose(program: Program, names: list[str], captures: Iterable[str], audits: Iterable[str], live: Callable[[], Source],
-           audit: Callable[[str | None], Source]) -> list[Source]:
-    """The sources of a run. A replay has those that it is told; else there are all that are on, live.
+           audit: Callable[[str | None], Source], why: Iterable[str] = ()) -> list[Source]:
+    """The sources of a run. A replay has those that it is told; else there are all that are on, live. why: others are not, for errors.
 
     Raises ChoiceError if there is none.
     """
@@ -161,5 +174,5 @@ def choose(program: Program, names: list[str], captures: Iterable[str], audits: 
         found.insert(0, live())
     if not found:
         used = sorted({rule.source for rule in program.rules if rule.enabled})
-        raise ChoiceError("no source of events is on: the enabled rules are for " + (", ".join(used) or "none"))
+        raise ChoiceError("; ".join(["no source of events is on: the enabled rules are for " + (", ".join(used) or "none"), *why]))
     return found
