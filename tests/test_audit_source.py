@@ -241,6 +241,24 @@ class TestCommand:
         assert calls not in command("-c", tmp_path / "falco.yaml", "--audit", f"file://{tmp_path}/log", "-M", "0.1", "--disable-source",
                                     "syscall").stderr
 
+    def test_a_live_source_that_fails_ends_the_run(self, tmp_path: pathlib.Path, rule_file: pathlib.Path) -> None:
+        """As Falco: who keeps it running starts it anew."""
+        log = tmp_path / "log"
+        log.touch()
+        serving = subprocess.Popen([sys.executable, "-m", "falcolib", "run", "-r", str(rule_file), "--disable-source", "syscall",
+                                    "--audit", "http://127.0.0.1:0", "--audit", f"file://{log}"], stderr=subprocess.PIPE, text=True)
+        assert serving.stderr is not None
+        try:
+            assert any("Ctrl-C ends it" in line for line in serving.stderr)
+            log.rename(tmp_path / "log.1")
+            log.mkdir()
+            _, told = serving.communicate(timeout=60)
+        finally:
+            serving.kill()
+        assert "only a file can be followed" in told
+        assert "the run ends" in told
+        assert serving.returncode == 1
+
     def test_mistakes_are_told(self, rule_file: pathlib.Path) -> None:
         for arguments, told in (
             (["--audit", "ftp://x"], "scheme 'ftp' is not supported"), (["--disable-source", "k8s"], "there is no source 'k8s'"),

@@ -483,6 +483,7 @@ def test_a_dry_run_finds_what_a_run_would_refuse(run: Run, tmp_path: Path) -> No
             (f"file_output={{enabled: true, filename: {tmp_path}/no/x}}", "file_output.filename: .*/no/x: No such file or directory"),
             ("program_output.enabled=true", "program_output.program: no program is named"),
             ("http_output.enabled=true", "http_output.url: '' is no http:// or https:// URL"),
+            ("capture={enabled: true, path_prefix: /none/x}", "capture.path_prefix: there is no folder /none"),
             ("syslog_output={enabled: true, address: x}", "syslog_output.address: 'x' is neither"),
             ("slack_output.enabled=true", "slack_output.webhook_url: expected a value")):
         with pytest.raises(ConfigError, match=says):

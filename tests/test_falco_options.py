@@ -208,6 +208,8 @@ def test_sources_are_chosen(config: Path) -> None:
      "falco.yaml:1:11: plugins[0]: container: labl is"),
     ("plugins: [{name: k8saudit, library_path: x, init_config: {maxEventSize: big}}]\nrules_files: [RULES]\n",
      "falco.yaml:1:11: plugins[0]: k8saudit: init_config.maxEventSize: expected a number of bytes"),
+    ("capture: {enabled: true, path_prefix: /none/x}\nrules_files: [RULES]\n",
+     "falco.yaml:1:26: capture.path_prefix: there is no folder /none"),
     (f"plugins: [{{name: k8saudit, library_path: x, init_config: {{maxEventSize: {10**20}}}}}]\nrules_files: [RULES]\n",
      "falco.yaml:1:11: plugins[0]: k8saudit: init_config.maxEventSize: expected a number of bytes"),
     ("plugins: [{name: k8saudit, library_path: x, open_params: /none}]\nrules_files: [RULES]\nengine: {kind: nodriver}\n",

@@ -170,6 +170,7 @@ class Daemon:
             self._told(self.prepare())
             self._plugins()
             self._captures()
+            self._capture_folder()
             try:
                 check(self.config)
             except OutputError as e:
@@ -300,9 +301,16 @@ class Daemon:
             return
         from .recording import Captures
 
+        self._capture_folder()
         if self.choices.workers > 1:
             log.warning("capture.enabled: with several workers nothing is captured around alerts")
         self.engine.captures = Captures(self.config.capture, self.emit)
+
+    def _capture_folder(self) -> None:
+        """Raises ConfigError if captures can't be anywhere."""
+        folder = os.path.dirname(self.config.capture.path_prefix) or "."
+        if self.config.capture.enabled and not os.path.isdir(folder):
+            raise ConfigError(self.config.origin.located("capture.path_prefix", f"there is no folder {folder}"))
 
     def _told(self, ready: Ready) -> None:
         for file in ready.config.origin.files:
@@ -359,9 +367,10 @@ class Daemon:
         self._begun.set()
 
     def _tell(self, source: Source, error: Exception) -> None:
-        """A source has failed, and others go on."""
-        log.error("%r has ended: %s; the other sources go on", source, error)
-        self._begun.set()
+        """A source has failed, beside others. A replay goes on; live, the run ends, as Falco's: half of it must not pass for all."""
+        log.error("%r has ended: %s; the %s", source, error, "other sources go on" if self._replayed else "run ends")
+        if not self._replayed:
+            self.engine.stop()
 
     def _metrics(self, ready: Ready) -> AbstractContextManager[None]:
         """Writes metrics while the run goes on, where the configuration asks for them."""

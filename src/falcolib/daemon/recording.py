@@ -226,7 +226,7 @@ class _File:
                     "max_file_size_mb": self._limit, "written_bytes": self.written}, time.time_ns())
         except (OSError, ValueError) as e:
             self.failed = True
-            _log.error("%s: the capture can't be written: %s", self.path, e)
+            _log.error("%s: the capture can't be written: %s", self.path, getattr(e, "strerror", None) or e)
             while self._pieces.get() is not None:
                 pass
 
