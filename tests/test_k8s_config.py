@@ -216,6 +216,11 @@ def test_what_does_not_fit_is_a_value_error(wrong: dict[str, Any]) -> None:
         api_server_config(**{"address": "https://h"} | wrong)
 
 
+def test_an_address_of_ipv6_without_brackets_is_told_of() -> None:
+    with pytest.raises(ValueError, match="is in brackets"):
+        api_server_config("fd00::1")
+
+
 def command(*args: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-m", "falcolib", "k8s-config", *args], text=True, capture_output=True, timeout=60)
 

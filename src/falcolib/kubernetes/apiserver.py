@@ -105,6 +105,8 @@ def _server(address: str) -> str:
         raise ValueError(f"{address!r}: the address is http or https")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError(f"{address!r}: an address has a host, a port and a path, no more")
+    if parts.netloc.count(":") > 1 and not parts.netloc.startswith("["):
+        raise ValueError(f"{address!r}: an address of IPv6 is in brackets, [fd00::1] or [fd00::1]:8765")
     try:
         host, port = parts.hostname or "", parts.port or PORT
     except ValueError:
