@@ -138,6 +138,10 @@ def test_support(config: Path) -> None:
     assert row["config"]["stdout_output"] == {"enabled": True}
     assert "secret" not in json.dumps(row["config"])
     assert row["rules_files"][0]["variants"][0]["content"] == RULES
+    secrets = ("-o", "http_output.url=http://me:secret@host/", "-opriority=info", "--option=slack_output={webhook_url: https://x/secret}")
+    row = json.loads(command("-c", config, *secrets, "--support").stdout)
+    assert "secret" not in json.dumps(row)
+    assert "-o http_output.url=*** -opriority=*** --option=slack_output=*** --support" in row["cmdline"]
 
 
 def test_dry_run(config: Path, tmp_path: Path) -> None:

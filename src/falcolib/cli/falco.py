@@ -164,6 +164,14 @@ def version_text(told: dict[str, Any]) -> str:
         f"  Default driver: {told['default_driver_version']}"])
 
 
+def _command_line() -> str:
+    """Without what -o sets: it may be a secret, and what is none is in the configuration."""
+    words = sys.argv
+    for option in click.get_current_context().params["options"]:
+        words = [word.removesuffix(option) + f"{option.partition('=')[0]}=***" if word.endswith(option) else word for word in words]
+    return " ".join(words)
+
+
 def support(config: Configuration, rule_files: tuple[str, ...]) -> dict[str, Any]:
     """What is asked of those who want help: without secrets."""
     from ..daemon.endpoints import versions
@@ -175,7 +183,7 @@ def support(config: Configuration, rule_files: tuple[str, ...]) -> dict[str, Any
         "system_info": {"sysname": system.system, "nodename": system.node, "release": system.release, "version": system.version,
                         "machine": system.machine},
         "engine_info": {"engine_version": told["engine_version"], "engine_version_semver": told["engine_version_semver"]},
-        "cmdline": " ".join(sys.argv),
+        "cmdline": _command_line(),
         "config": config.origin.resolved,
         "rules_files": [{"name": given.name, "variants": [{"content": given.text}]}
                         for given in given_files(path for path in rule_files if os.path.exists(path))],
