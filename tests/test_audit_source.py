@@ -68,6 +68,22 @@ class TestFiles:
             found.extend(alert.message for alert in run)
         assert found == ["1", "3", "5"]
 
+    def test_a_file_of_a_folder_that_cannot_be_read_costs_no_other(self, tmp_path: pathlib.Path) -> None:
+        """One that is gone by then, as logs are rotated."""
+        for n, name in enumerate("123"):
+            (tmp_path / name).write_bytes(named(name))
+            os.utime(tmp_path / name, (n, n))
+        source = falcolib.AuditFile(tmp_path)
+        (tmp_path / "1").unlink()
+        found: list[str] = []
+        with pytest.raises(falcolib.CaptureError, match=r"/1: No such file or directory"):
+            found.extend(alert.message for alert in falcolib.Engine(rules(["ka.auditid exists"], "%ka.auditid")).run(source))
+        assert found == ["2", "3"]
+        alone = falcolib.AuditFile(tmp_path / "2")
+        (tmp_path / "2").unlink()
+        with pytest.raises(FileNotFoundError):
+            ids(alone)
+
     def test_a_file_can_be_read_again_and_its_position_is_told(self, tmp_path: pathlib.Path) -> None:
         (tmp_path / "log").write_bytes(named("1") * 3)
         source = falcolib.AuditFile(tmp_path / "log")

@@ -115,9 +115,10 @@ class AuditFile(Documents):
         return self._follow or any(file.waits for file in self._files)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes of the files, uncompressed; 0x1e behind each. One whose compressed data is damaged costs no other.
+        """The bytes of the files, uncompressed; 0x1e behind each. One of a folder that can't be read, or whose compressed data is damaged,
+        costs no other.
 
-        Raises CaptureError when all were read, for those that are damaged.
+        Raises CaptureError when all were read, for those that could not be, OSError for a file alone that can't be read.
         """
         self._closed = False
         return self._watched(self._followed() if self._follow else self._whole())
@@ -140,15 +141,19 @@ class AuditFile(Documents):
             if self._closed:
                 return
             place = str(file._path or "input") if file._path != "-" else "standard input"
-            chunks = file.chunks()
-            if self._closed:        # meanwhile
-                file.close()
             try:
+                chunks = file.chunks()
+                if self._closed:        # meanwhile
+                    file.close()
                 for chunk in chunks:
                     self._done = before + file.position()[0]
                     yield place, chunk
             except CaptureError as e:
                 damaged.append(f"{place}: {e}")
+            except OSError as e:
+                if len(self._files) == 1:
+                    raise
+                damaged.append(f"{place}: {e.strerror}")
             before += file.position()[0]
             yield place, END
         if damaged:
