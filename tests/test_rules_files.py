@@ -320,6 +320,12 @@ class TestSelection:
             self.RULES.select(priority="loud")
 
 
+def test_what_is_far_too_large_is_not_read() -> None:
+    """A capture that was named by mistake; or what has no end."""
+    with pytest.raises(OSError, match=r"larger than 64 MiB: this is no rule file: '/dev/zero'"):
+        RuleSet.load("/dev/zero")
+
+
 def test_the_public_names() -> None:
     assert falcolib.RuleSet is RuleSet
     assert falcolib.validate is validate

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+#: Bytes of a file; Falco's own have 100 KiB. A capture that is named by mistake isn't read into memory.
+LARGEST = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,11 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 
 
 def _read(path: Path) -> Given:
-    return Given(str(path), _decoded(path.read_bytes()))
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20} MiB: this is no rule file", str(path))
+    return Given(str(path), _decoded(data))
 
 
 def _decoded(data: bytes) -> str:
