@@ -145,6 +145,12 @@ def test_a_url_must_be_one():
         HttpOutput("")
 
 
+@pytest.mark.parametrize("url", ["http://me:secret@h:x/", "http://me:secret@[", "me:secret@h", "ftp://me:secret@h"])
+def test_the_password_in_a_url_that_is_none_is_not_told(url):
+    with pytest.raises(OutputError, match=r"^'[^@]+' is no .*URL$"):
+        HttpOutput(url)
+
+
 def test_priorities_are_full_names(receiver):
     with patient([HttpOutput(receiver.url, json=True)]) as outputs:
         for priority in Priority:

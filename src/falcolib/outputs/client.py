@@ -102,7 +102,7 @@ class HttpClient:
         try:
             parts = parse_url(url)
         except LocationParseError:
-            raise OutputError(f"{url!r} is no URL", key="url") from None
+            raise OutputError(f"{_without_secrets(url)!r} is no URL", key="url") from None
         if parts.scheme not in ("http", "https") or not parts.host:
             raise OutputError(f"{_without_secrets(url)!r} is no http:// or https:// URL", key="url")
         self.url = parts._replace(auth=None).url
@@ -222,8 +222,8 @@ def _proxy_headers(proxy: str) -> dict[str, str]:
 
 
 def _without_secrets(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    return scheme + mark + rest.rpartition("@")[2] if mark else url
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    return scheme + mark + rest.rpartition("@")[2]
 
 
 def _after(text: str | None) -> float | None:
