@@ -652,7 +652,7 @@ def test_watch_config_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     watched: list[tuple[str, ...]] = []
 
     class Watch:
-        def __init__(self, paths: Iterable[str], changed: object) -> None:
+        def __init__(self, paths: Iterable[str], changed: object, since: object = None) -> None:
             self.paths = tuple(paths)
             watched.append(self.paths)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import falcolib
+from falcolib.config.files import now
 from falcolib.daemon.reload import Reloader
 from falcolib.daemon.watch import FileWatch
 from live import WHY_NOT, Watch
@@ -166,6 +167,39 @@ class TestReloader:
 
     def messages(self, engine: falcolib.Engine) -> list[str]:
         return [alert.message for alert in engine.run([EXEC])]
+
+    def test_what_changes_after_it_was_read_and_before_it_is_watched_counts(self, tmp_path: pathlib.Path) -> None:
+        """As a file that a reload has named, and that is written while that reload is put into force; or one at the start."""
+        first, later = tmp_path / "first", tmp_path / "later"
+        first.write_text("1")
+        applied: list[str] = []
+
+        def load() -> str:
+            return "".join(file.read_text() for file in (first, later) if file.exists())
+
+        def apply(new: str, old: str) -> None:
+            applied.append(new)
+            if len(applied) == 1:
+                time.sleep(0.1)         # longer than the files' clock stands still
+                later.write_text("2")
+
+        reloader: Reloader[str] = Reloader("", load, apply, lambda e: None, lambda now: [str(first), *([str(later)] if now else [])])
+        reloader.start()
+        try:
+            reloader.request()
+            until(lambda: applied == ["1", "12"])
+        finally:
+            reloader.stop()
+        since, read = now(), load()
+        time.sleep(0.1)
+        later.write_text("3")
+        applied[:] = [read]
+        reloader = Reloader(read, load, apply, lambda e: None, lambda now: [str(first), str(later)], since)
+        reloader.start()
+        try:
+            until(lambda: applied == ["12", "13"])
+        finally:
+            reloader.stop()
 
     def test_it_is_asked_to(self, file: pathlib.Path) -> None:
         engine = falcolib.Engine(falcolib.RuleSet.load(file))

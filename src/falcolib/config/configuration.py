@@ -54,13 +54,15 @@ class ReadFile(msgspec.Struct, frozen=True):
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a configuration comes from: its files, the folders and files that config_files named (watched, whether they are there or not),
-    what is doubtful in it, the merged keys as plain YAML, without secrets (for ``--support``), and the place of each key."""
+    what is doubtful in it, the merged keys as plain YAML, without secrets (for ``--support``), the place of each key, and when it was begun
+    to be read, by the clock that files are stamped with."""
 
     files: tuple[ReadFile, ...] = ()
     named: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     resolved: Mapping[str, Any] = {}
     places: Mapping[str, str] = {}
+    since: int | None = None
 
     def __repr__(self) -> str:
         """Options may hold secrets."""

@@ -41,6 +41,7 @@ def load(path: str | None, options: Sequence[str] = (), environ: Mapping[str, st
     tree = Node({}, "")
     files: list[tuple[str, Node]] = []
     named: Sequence[str] = ()
+    since: int | None = None
     chosen: Node | None = None                                       # config_files chooses the files, so it comes before them
     later = []
     for steps, node in given:
@@ -49,8 +50,9 @@ def load(path: str | None, options: Sequence[str] = (), environ: Mapping[str, st
         else:
             later.append((steps, node))
     if path is not None or chosen is not None:
-        from .files import FileMistake, read_all
+        from .files import FileMistake, now, read_all
 
+        since = now()
         try:
             tree, files, named = read_all(path, chosen, reader.expand, warnings.append)
         except FileMistake as e:
@@ -70,7 +72,7 @@ def load(path: str | None, options: Sequence[str] = (), environ: Mapping[str, st
         status.append(ReadFile(name, f"failed: {'; '.join(map(str, doubts))}" if doubts else "ok"))
         warnings += map(str, doubts)
     resolved = without_secrets(plain_value(tree, reader.expand), Configuration)
-    origin = Origin(tuple(status), tuple(named), tuple(dict.fromkeys(warnings)), resolved, dict(_places(tree)))
+    origin = Origin(tuple(status), tuple(named), tuple(dict.fromkeys(warnings)), resolved, dict(_places(tree)), since)
     return msgspec.structs.replace(found, origin=origin)
 
 

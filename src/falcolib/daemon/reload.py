@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from ..config.files import now
 from .watch import FileWatch
 
 T = TypeVar("T")
@@ -43,12 +44,12 @@ class Reloader(Generic[T]):
 
     current: what is in force. load: reads and checks all of it anew; what it raises is told to ``failed``, and nothing changes. apply(new,
     old) puts it into force, in this thread; if it raises, that is told, too. files: of what is in force, the files and folders that are
-    watched; None: nothing is.
+    watched; None: nothing is. since: when it was begun to be read, by config.files.now().
     """
 
     def __init__(
         self, current: T, load: Callable[[], T], apply: Callable[[T, T], None], failed: Callable[[Exception], None],
-        files: Callable[[T], Iterable[str]] | None = None,
+        files: Callable[[T], Iterable[str]] | None = None, since: int | None = None,
     ) -> None:
         self.current = current
         #: When it was put into force: ns since the epoch.
@@ -57,6 +58,7 @@ class Reloader(Generic[T]):
         self._apply = apply
         self._failed = failed
         self._files = files
+        self._since = since
         self._asked: SimpleQueue[bool] = SimpleQueue()
         self._watch: FileWatch | None = None
         self._thread = threading.Thread(target=self._work, name="falcolib-reload", daemon=True)
@@ -85,7 +87,7 @@ class Reloader(Generic[T]):
         if self._watch is None or self._watch.paths != paths:
             if self._watch is not None:
                 self._watch.stop()
-            self._watch = FileWatch(paths, self.request)
+            self._watch = FileWatch(paths, self.request, self._since)
 
     def _work(self) -> None:
         while self._asked.get():
@@ -102,6 +104,7 @@ class Reloader(Generic[T]):
 
     def reload(self) -> bool:
         """Does it now, in this thread. False: it failed, and nothing has changed."""
+        self._since = now()
         try:
             with _sharing():
                 new = self._load()

@@ -45,7 +45,8 @@ def reloading(daemon: Daemon, ready: Ready) -> Iterator[Reloader[Ready] | None]:
     if not watched and not ready.config.origin.files and sys.stdout is not None and sys.stdout.isatty():
         yield None
         return
-    reloader: Reloader[Ready] = Reloader(ready, load, apply, failed, (lambda now: now.files) if watched else None)
+    reloader: Reloader[Ready] = Reloader(ready, load, apply, failed, (lambda now: now.files) if watched else None,
+                                         ready.config.origin.since)
     reloader.start()
     try:
         yield reloader

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -23,13 +24,17 @@ class FileWatch:
     A path may lead through symbolic links, as those of a ConfigMap do (``falco.yaml -> ..data/falco.yaml``, ``..data -> ..2026_11_24_…``),
     which is changed by replacing ``..data``: every folder on the way is watched. What isn't there yet is watched from the nearest folder
     that is. What happens in these folders to other files is no change. A folder stands for its files, not for those below its folders.
+
+    since: config.files.now() before the files were read: those that are newer may have been read before they changed.
     """
 
-    def __init__(self, paths: Iterable[str], changed: Callable[[], None]) -> None:
+    def __init__(self, paths: Iterable[str], changed: Callable[[], None], since: int | None = None) -> None:
         self.paths = tuple(os.path.abspath(path) for path in paths)
         self._changed = changed
         self._stop = threading.Event()
         self._looks = look_at(self.paths)
+        if since is not None and _newest(self.paths) >= since:
+            changed()
         self._thread = threading.Thread(target=self._work, name="falcolib-watch", daemon=True)
         self._thread.start()
 
@@ -97,6 +102,16 @@ def _steps(path: str) -> list[str]:
                 steps += [part, os.path.join(target, *parts[n:])]
                 break
     return steps
+
+
+def _newest(paths: Iterable[str]) -> int:
+    """When the last of some paths was written, renamed, or led elsewhere."""
+    newest = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            inside = [os.path.join(path, name) for name in os.listdir(path)] if os.path.isdir(path) else []
+            newest = max(newest, *(os.stat(step, follow_symlinks=False).st_ctime_ns for step in (*_steps(path), *inside)))
+    return newest
 
 
 def look_at(paths: Iterable[str]) -> tuple[Looks, ...]:
