@@ -23,7 +23,7 @@ from falcolib.sources.audit import END
 from falcolib.web import Security
 
 #: Seconds for what takes two on an idle machine.
-PATIENCE = 60
+PATIENCE = 180
 RULES = pathlib.Path(__file__).resolve().parent.parent / "rules" / "k8s_audit_rules.yaml"
 TOKENS = {"admin": "admin-token", "demo": "demo-token"}
 
