@@ -25,19 +25,19 @@ class Costs:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._began, self._ticks = time.perf_counter_ns(), int(lib.fl_ticks_now())
         self._overhead = int(lib.fl_ticks_overhead())
         self._counted: dict[Core, tuple[Program, list[tuple[int, int, int]]]] = {}
         self._past: Counter[str] = Counter()        # ns, of rules that were replaced
         self._past_rules = 0.0
         self._core: Counter[Core] = Counter()       # ns of the run's thread in the core
+        self._ticks: Counter[Core] = Counter()      # … and the ticks of the clock meanwhile
         self._thread: dict[Core, int] = {}          # … and in all, since it began
         self._start: dict[Core, int] = {}
         self._next = 0.0
 
     def run(self, core: Core) -> bool:
         """As core.run()."""
-        began = time.thread_time_ns()
+        began, ticks = time.thread_time_ns(), int(lib.fl_ticks_now())
         program = core.program
         counted = self._counted.get(core)
         if counted is None or counted[0] is not program:
@@ -54,6 +54,7 @@ class Costs:
         finally:
             now = time.thread_time_ns()
             self._core[core] += now - began
+            self._ticks[core] += int(lib.fl_ticks_now()) - ticks
             self._thread[core] = now - self._start[core]
             if time.monotonic() >= self._next:
                 self._next = time.monotonic() + LOOK
@@ -78,8 +79,8 @@ class Costs:
         return {"rules": rules, "state": max(core - rules, 0), "alerts": max(thread - core, 0)}
 
     def _rate(self) -> float:
-        """ns of a tick."""
-        return (time.perf_counter_ns() - self._began) / max(int(lib.fl_ticks_now()) - self._ticks, 1)
+        """ns of processor time for a tick of the core's: those that pass while other threads have the processor are nobody's cost."""
+        return sum(self._core.values()) / max(sum(self._ticks.values()), 1)
 
     def _evaluated(self, numbers: list[tuple[int, int, int]]) -> float:
         return numbers[0][2] * self._rate() if numbers else 0.0
