@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -36,8 +36,19 @@ def reading_threads() -> int:
     return sum(thread.name == "falcolib-capture" for thread in threading.enumerate())
 
 
+def once_a_thread_reads(do: Callable[[], object]) -> None:
+    """Has something done, in another thread, when a capture's pipe is waited for: a close() before that would be too early to count."""
+    def work() -> None:
+        while not reading_threads():
+            time.sleep(0.002)
+        time.sleep(0.05)
+        do()
+
+    threading.Thread(target=work, daemon=True).start()
+
+
 def wait_until_no_thread_reads() -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while reading_threads():
         assert time.monotonic() < deadline, "the thread goes on"
         time.sleep(0.002)
@@ -216,7 +227,7 @@ class TestClosing:
         ours, theirs = os.pipe()
         try:
             capture = Capture(f"/dev/fd/{ours}")
-            threading.Timer(0.05, capture.close).start()
+            once_a_thread_reads(capture.close)
             assert list(capture.chunks()) == []
             wait_until_no_thread_reads()
         finally:
@@ -228,7 +239,7 @@ class TestClosing:
         capture = Capture(f"/dev/fd/{ours}")
         before = signal.signal(signal.SIGUSR1, lambda *_: capture.close())
         try:
-            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            once_a_thread_reads(lambda: os.kill(os.getpid(), signal.SIGUSR1))
             assert list(capture.chunks()) == []
         finally:
             signal.signal(signal.SIGUSR1, before)
