@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import os
 import pathlib
 import threading
@@ -17,6 +18,7 @@ import pytest
 import falcolib
 from falcolib import Alert, Capture, CaptureError, Engine, RuleSet, Source
 from falcolib.together import Together
+from live import PATIENCE
 from scapwriter import TIME, capture
 from state_events import bash, execve
 
@@ -83,7 +85,7 @@ def names(alerts: list[Alert]) -> list[object]:
     return [alert.fields["proc.name"] for alert in alerts]
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -116,23 +118,26 @@ class TestOrder:
         quiet.push(program("last", 99), None)
         assert names(list(alerts)) == ["last"]
 
-    def test_the_time_of_events_without_alerts_lets_others_go_on(self, rules: RuleSet) -> None:
-        """Both are at the same time: without ticks each alert would wait for the window."""
+    def test_the_time_of_events_without_alerts_lets_others_go_on(self, rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Both are at the same time: without ticks each alert would wait for the window, an hour here."""
+        monkeypatch.setattr("falcolib.together.WINDOW", 3600.0)
         one, other = Pushed(), Pushed()
         rounds = 40
         for n in range(rounds):
             one.push(program(f"p{n}", 10 * n))
             other.push(execve("/bin/failed", ts=TIME + (10 * n + 5) * MS, res=-2))
-        begin = time.monotonic()
-        alerts = Engine(rules).run([one, other])
-        assert names([next(alerts) for _ in range(rounds - 1)]) == [f"p{n}" for n in range(rounds - 1)]
-        took = time.monotonic() - begin
+        engine = Engine(rules)
+        giving_up = threading.Timer(PATIENCE, engine.stop)
+        giving_up.start()
+        alerts = engine.run([one, other])
+        assert names(list(itertools.islice(alerts, rounds - 1))) == [f"p{n}" for n in range(rounds - 1)]
+        giving_up.cancel()
         one.push(None)
         other.push(None)
         assert len(list(alerts)) == 1
-        assert took < 3600                  # how fast it is, is measured in benchmarks/
 
-    def test_sources_that_are_both_busy_are_in_order(self, rules: RuleSet) -> None:
+    def test_sources_that_are_both_busy_are_in_order(self, rules: RuleSet, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("falcolib.together.WINDOW", PATIENCE)       # a thread may wait for a processor just when it looks idle
         sources = [Pushed(), Pushed(), Pushed()]
         for number, source in enumerate(sources):
             source.push(b"".join(program(f"{number}", 3 * n + number) for n in range(500)), None)
@@ -148,11 +153,13 @@ class TestOrder:
 
         def run_one(core: object, source: Source) -> Iterator[Any]:
             for chunk in source.chunks():
-                time.sleep(float(chunk))
-                yield SimpleNamespace(time=1 if float(chunk) else 2)
+                if chunk == b"slow":
+                    quick.push(b"quick")
+                    time.sleep(0.3)
+                yield SimpleNamespace(time=1 if chunk == b"slow" else 2)
 
         slow, quick = Pushed(), Pushed()
-        slow._items, quick._items = [b"0.3"], [b"0"]
+        slow._items, quick._items = [b"slow"], []
         run = Together([(Core(), slow), (Core(), quick)], run_one, lambda: True, lambda source, error: None)    # type: ignore[list-item]
         alerts = run.run()
         assert [next(alerts).time, next(alerts).time] == [1, 2]
@@ -173,7 +180,7 @@ class TestOrder:
         time.sleep(0.2)                     # longer than the window: nothing may have come
         assert not got
         slow.push(program("earlier", 10), None)
-        run.join(30)
+        run.join(PATIENCE)
         assert got == ["earlier", "later"]
 
 
