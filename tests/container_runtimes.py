@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import tarfile
 import time
@@ -28,7 +29,7 @@ def missing(*programs: str) -> str:
     return f"not installed: {' '.join(lacking)}" if lacking else ""
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 240) -> Any:
     """What the condition answers, once it is true."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -83,7 +84,7 @@ def oci_archive(path: pathlib.Path) -> str:
 
 
 def output(*command: str, data: bytes | None = None, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, input=data, capture_output=True, timeout=120, check=False, env={**os.environ, **(env or {})})
+    done = subprocess.run(command, input=data, capture_output=True, timeout=240, check=False, env={**os.environ, **(env or {})})
     assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
     return done.stdout.decode().strip()
 
@@ -96,13 +97,19 @@ def process(log: pathlib.Path, *command: str, env: dict[str, str] | None = None)
             yield
         finally:
             daemon.terminate()
-            daemon.wait(60)
+            daemon.wait(240)
 
 
 def cgroups_of(pid: int) -> bytes:
     """The control groups of a process as recorders tell them."""
     lines = (line.split(":", 2) for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines())
     return b"".join(f"{name or 'cpu'}={path}".encode() + b"\0" for _, name, path in lines)
+
+
+def _answers(path: pathlib.Path) -> bool:
+    """Whether somebody listens on a socket; that it is there isn't enough."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 class Podman:
@@ -129,7 +136,7 @@ class Podman:
         self("import", "-", IMAGE, data=image_layer())
         try:
             with process(self._log, "podman", "system", "service", "--time", "0", f"unix://{self.socket}", env=self._env):
-                wait_for(self.socket.exists)
+                wait_for(lambda: _answers(self.socket))
                 yield self
         finally:
             self("rm", "-f", "-t", "0", "-a")

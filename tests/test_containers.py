@@ -113,7 +113,7 @@ def run(source: Live, *fields: str, **options: Any) -> tuple[list[list[object]],
     output = " ".join(f"%{name}" for name in fields)
     rules = falcolib.RuleSet.parse(json.dumps([{"rule": "r", "desc": "d", "condition": "evt.type = getuid", "output": output,
                                                 "priority": "INFO"}]), name="test")  # fmt: skip
-    engine = falcolib.Engine(rules, containers=Containers(**({"podman": (), "cri": (), "containerd": ()} | options)))
+    engine = falcolib.Engine(rules, containers=Containers(**({"podman": (), "cri": (), "containerd": (), "timeout": 60} | options)))
     return [[alert.fields[name] for name in fields] for alert in engine.run(source)], engine.stats()
 
 
@@ -123,7 +123,7 @@ def begin() -> bytes:
 
 def test_a_runtime_tells_what_events_dont(runtime: Any) -> None:
     docker = runtime(knows)
-    seen, stats = run(Live(begin(), probe(7)), *FIELDS, docker=(docker.path,), wait=20)
+    seen, stats = run(Live(begin(), probe(7)), *FIELDS, docker=(docker.path,), wait=120)
     assert seen == [["pending", None, None, None], ["known", "shop", "registry:5000/team/shop", True]]
     assert docker.asked == [f"/containers/{ID}/json", "/images/sha256:" + "1" * 64 + "/json"]
     assert (stats.containers_asked, stats.containers_unknown) == (1, 0)
@@ -140,7 +140,7 @@ def test_a_container_that_is_there_at_the_start_is_asked_for(runtime: Any) -> No
             while core.step():
                 pass
 
-    seen, stats = run(Started(probe(7), probe(7)), *FIELDS[:2], docker=(runtime(knows).path,), wait=20)
+    seen, stats = run(Started(probe(7), probe(7)), *FIELDS[:2], docker=(runtime(knows).path,), wait=120)
     assert seen == [["known", "shop"]] * 2
     assert stats.containers_asked == 1
 
@@ -154,7 +154,7 @@ def test_fields_of_what_docker_answers(runtime: Any) -> None:
         "container.mounts": "/var/lib/shop:/data:z:true:rprivate", "container.mount.dest[/var/lib/*]": "/data",
         "container.mount.source[/data]": "/var/lib/shop", "container.mount.rdwr[0]": "true", "k8s.pod.name": None, "k8s.pod.ip": "",
     }  # fmt: skip
-    seen, _ = run(Live(begin(), probe(7)), *expected, docker=(runtime(knows).path,), wait=20)
+    seen, _ = run(Live(begin(), probe(7)), *expected, docker=(runtime(knows).path,), wait=120)
     assert dict(zip(expected, seen[1], strict=True)) == expected
 
 
@@ -171,13 +171,13 @@ def test_a_form_of_what_docker_answers_has_all_that_the_event_has() -> None:
 ])  # fmt: skip
 def test_an_answer_of_another_form_does_no_harm(runtime: Any, damage: Any) -> None:
     docker = runtime(lambda path: (200, damage))
-    seen, _ = run(Live(begin(), probe(7)), "container.id", docker=(docker.path,), wait=20, attempts=1)
+    seen, _ = run(Live(begin(), probe(7)), "container.id", docker=(docker.path,), wait=120, attempts=1)
     assert seen[1] == [ID[:12]]
 
 
 def test_what_no_runtime_knows_is_unknown_after_some_attempts(runtime: Any) -> None:
     docker = runtime(lambda path: (404, {"message": "No such container"}))
-    seen, stats = run(Live(begin(), probe(7)), *FIELDS, docker=(docker.path,), wait=20, attempts=3)
+    seen, stats = run(Live(begin(), probe(7)), *FIELDS, docker=(docker.path,), wait=120, attempts=3)
     assert [row[0] for row in seen] == ["pending", "unknown"]
     assert len(docker.asked) == 3
     assert stats.containers_unknown == 1
@@ -186,7 +186,7 @@ def test_what_no_runtime_knows_is_unknown_after_some_attempts(runtime: Any) -> N
 
 def test_a_runtime_may_begin_to_know(runtime: Any) -> None:
     docker = runtime(lambda path: knows(path) if len(docker.asked) > 2 else (404, {}))
-    seen, _ = run(Live(begin(), probe(7)), *FIELDS[:2], docker=(docker.path,), wait=20)
+    seen, _ = run(Live(begin(), probe(7)), *FIELDS[:2], docker=(docker.path,), wait=120)
     assert seen[1] == ["known", "shop"]
 
 
@@ -202,26 +202,26 @@ def test_events_wait_no_longer_than_told_for_a_runtime_that_hangs(runtime: Any) 
 def test_a_runtime_that_hangs_is_given_up_for_another(runtime: Any) -> None:
     release = threading.Event()
     docker = runtime(lambda path: (404 if release.wait(60) else 500, {}))
-    seen, _ = run(Live(begin(), probe(7)), *FIELDS[:2], docker=(docker.path, runtime(knows).path), wait=30, timeout=0.2)
+    seen, _ = run(Live(begin(), probe(7)), *FIELDS[:2], docker=(docker.path, runtime(knows).path), wait=120, timeout=2)
     assert seen[1] == ["known", "shop"]
     release.set()
 
 
 @pytest.mark.parametrize("answer", [(500, {}), (200, b"{"), (200, []), (200, b"\xff" * 100), (204, b"")])
 def test_a_runtime_that_answers_nonsense_is_passed_over(runtime: Any, answer: tuple[int, Any]) -> None:
-    seen, _ = run(Live(begin(), probe(7)), *FIELDS[:2], docker=(runtime(lambda path: answer).path, runtime(knows).path), wait=20)
+    seen, _ = run(Live(begin(), probe(7)), *FIELDS[:2], docker=(runtime(lambda path: answer).path, runtime(knows).path), wait=120)
     assert seen[1] == ["known", "shop"]
 
 
 def test_nobody_is_asked_where_no_socket_is(tmp_path: pathlib.Path) -> None:
-    seen, _ = run(Live(begin(), probe(7)), "container.lookup", docker=(str(tmp_path / "none.sock"),), wait=20, attempts=1)
+    seen, _ = run(Live(begin(), probe(7)), "container.lookup", docker=(str(tmp_path / "none.sock"),), wait=120, attempts=1)
     assert seen == [["pending"], ["unknown"]]
 
 
 def test_nobody_is_asked_about_a_capture(runtime: Any) -> None:
     docker = runtime(knows)
     source = Chunked(begin() + probe(7), 1 << 20)
-    seen, stats = run(source, *FIELDS, docker=(docker.path,), wait=20)  # type: ignore[arg-type]
+    seen, stats = run(source, *FIELDS, docker=(docker.path,), wait=120)  # type: ignore[arg-type]
     assert seen == [["none", None, None, None]] * 2
     assert (docker.asked, stats.containers_asked) == ([], 0)
 
@@ -260,7 +260,7 @@ def test_a_container_whose_first_process_comes_or_goes_is_asked_for_again(runtim
     docker = runtime(knows)
     gone = exit_(tid=7) + probe(8)
     again = clone(0, tid=9, pid=9, ptid=1, vtid=1, vpid=1, flags=CHILD_IN_PIDNS, cgroups=CGROUPS) + probe(9)
-    seen, stats = run(Live(begin(), gone, again, probe(9)), "container.name", docker=(docker.path,), wait=20)
+    seen, stats = run(Live(begin(), gone, again, probe(9)), "container.name", docker=(docker.path,), wait=120)
     assert [row[0] for row in seen] == [None, "host", "shop", "shop"]
     assert stats.containers_asked == 3
 
@@ -269,7 +269,7 @@ def test_a_container_that_is_gone_is_forgotten(runtime: Any) -> None:
     docker = runtime(lambda path: knows(path) if len(docker.asked) <= 2 else (404, {}))
     child = clone(0, tid=8, pid=8, ptid=7, vtid=2, vpid=2, flags=CHILD_IN_PIDNS, cgroups=CGROUPS)
     live = Live(begin() + child, exit_(tid=7) + probe(8), probe(8))
-    seen, _ = run(live, "container.lookup", docker=(docker.path,), wait=20, attempts=1)
+    seen, _ = run(live, "container.lookup", docker=(docker.path,), wait=120, attempts=1)
     assert seen == [["pending"], ["known"], ["unknown"]]
 
 
