@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from falcolib.core import Core
 from scapwriter import TIME, capture, probe
 from state_events import named
-from test_snapshot import Looked
+from test_snapshot import Looked, until_asleep
 
 MINUTE = 60 * 10**9
 GONE = 2**22 + 7                        # no thread has such a number
@@ -21,6 +21,7 @@ def sleeping() -> Iterator[int]:
     """A process that is there until the end of the block."""
     with subprocess.Popen(["sleep", "600"]) as child:
         try:
+            until_asleep(child)
             yield child.pid
         finally:
             child.kill()
