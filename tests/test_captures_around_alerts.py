@@ -184,7 +184,8 @@ def test_rules_keep_their_capture_in_the_cache(tmp_path: pathlib.Path) -> None:
 @pytest.mark.live
 @pytest.mark.skipif(WHY_NOT is not None, reason=f"no live capture here: {WHY_NOT}")
 def test_live(tmp_path: pathlib.Path) -> None:
-    """What a process did before its alert is in the capture, and its descriptor, opened long before, has its name there."""
+    """What a process did before its alert is in the capture, and its descriptor, opened long before, has its name there. What must be in
+    it goes by when things happened: a slow machine may take longer than the capture does."""
     program = ("import os, sys, time\nheld = os.open(sys.argv[1] + '/held', os.O_RDONLY | os.O_CREAT)\nprint(flush=True)\n"
                "sys.stdin.readline()\nos.mkdir(sys.argv[1] + '/earlier')\nprint(flush=True)\nsys.stdin.readline()\nos.pread(held, 1, 0)\n"
                "print(flush=True)\nsys.stdin.readline()\nos.rmdir(sys.argv[1] + '/earlier')\nprint(flush=True)\nsys.stdin.readline()\n")
@@ -217,8 +218,10 @@ def test_live(tmp_path: pathlib.Path) -> None:
     (file,) = captures.written
     engine = falcolib.Engine(falcolib.RuleSet.parse(text + earlier, name="rules.yaml"), matching="all")
     again = list(engine.run(falcolib.Capture(file)))
-    assert [a.rule for a in again] == ["Made", "Read", "Gone"]
-    assert seen(again[1]) == seen(alert)
+    within = [a.rule for a in watch.alerts if alert.time - 2000 * MS <= a.time <= alert.time + 1500 * MS]
+    assert "Read" in within
+    assert [a.rule for a in again if a.rule in within] == within
+    assert [seen(a) for a in again if a.rule == "Read"] == [seen(alert)]
     assert times(file)[-1] < alert.time + 15000 * MS
 
 

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ from live import PATIENCE, Watch, needs_live
 
 HERE = pathlib.Path(__file__).parent
 PARENT, GRANDPARENT = f"fl-p{os.getpid() % 10**9}", f"fl-g{os.getpid() % 10**9}"
-CONTAINER = "f1" * 32                   # its id, as Docker's are
+CONTAINER = uuid.uuid4().hex * 2        # its id, as Docker's are
 STABLE = CONFORMANCE / "rules" / "falco_rules.yaml"
 PROC = {"destination": "/proc", "type": "proc", "source": "proc"}
 ASKED = "proc.aname[2]"                 # not in the output of all rules
@@ -141,7 +142,7 @@ class Place:
         (self.folder / "login" / "config.json").write_text(json.dumps({
             "ociVersion": "1.0.2", "root": {"path": str(self.lower)}, "mounts": [PROC],
             "process": {"user": {"uid": pwd.getpwnam("daemon").pw_uid, "gid": 0}, "args": ["login"], "cwd": "/", "env": ["PATH=/bin"]},
-            "linux": {"cgroupsPath": "/falcolib-test", "namespaces": [{"type": "mount"}]},
+            "linux": {"cgroupsPath": f"/falcolib-test-{os.getpid()}", "namespaces": [{"type": "mount"}]},
         }))
 
     def in_container(self, command: Sequence[str] = ("/bin/sh", "/do")) -> Iterator[subprocess.Popen[bytes]]:
@@ -258,7 +259,7 @@ def test_debugfs_in_a_privileged_container(tmp_path: pathlib.Path) -> None:
         podman.run("mighty", "--privileged", "-v", "/:/mnt:ro")
         asked = f"- rule: {rule}\n  output: '| %container.name'\n  override: {{output: append}}\n"
         rules = falcolib.RuleSet.parse(asked, name="asked", after=falcolib.RuleSet.load(STABLE))
-        containers = Containers(docker=(), podman=(str(podman.socket),), cri=(), containerd=())
+        containers = Containers(docker=(), podman=(str(podman.socket),), cri=(), containerd=(), timeout=PATIENCE)
         with Watch(rules, engine=falcolib.Engine(rules, matching="all", containers=containers)) as watch:
             def done() -> bool:                 # Podman's answer may come later than the first
                 for name in ("usual", "mighty"):

@@ -22,7 +22,8 @@ from live import PATIENCE, in_child, needs_live
 
 CPU = int(os.environ.get("FALCOLIB_HOTPLUG_CPU", "1"))
 SWITCH = pathlib.Path(os.environ.get("FALCOLIB_HOTPLUG_SWITCH", f"/sys/devices/system/cpu/cpu{CPU}/online"))
-OPENS = 200                             # of 100 bytes each: no ring gets full
+OPENS = 200                             # of 100 bytes each
+PRESET = 6 if (os.cpu_count() or 1) <= 16 else 4        # rings of 32 MiB have room for what others do meanwhile; each processor has one
 OPENS_EACH = """
 import os, sys
 path, count, *cpu = sys.argv[1:]
@@ -54,7 +55,7 @@ class Run:
     """A run of which this thread asks for one alert at a time: nobody reads the rings meanwhile."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.folder, self.live = folder, falcolib.Live(cpus_for_each_buffer=1, on_ready=lambda: self.open("begin"))
+        self.folder, self.live = folder, falcolib.Live(buf_size_preset=PRESET, cpus_for_each_buffer=1, on_ready=lambda: self.open("begin"))
         rule = (f"- rule: r\n  desc: d\n  condition: evt.type in (open, openat) and fd.num >= 0 and fd.name startswith {folder}/\n"
                 '  output: "%fd.filename %evt.cpu"\n  priority: INFO\n')
         self.engine = falcolib.Engine(falcolib.RuleSet.parse(rule, name="test"))

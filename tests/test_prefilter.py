@@ -127,10 +127,10 @@ def test_alerts_are_the_same_without_the_prefilter(tmp_path: Path) -> None:
     """Two monitors at once, with the public rules and others, see one workload."""
     (tmp_path / "here").write_text("")
     rules = falcolib.RuleSet.load(*PUBLIC).merge(falcolib.RuleSet.parse(RULES, name="others"))
-    with Watch(rules) as filtered, Watch(rules, prefilter=False) as whole:
+    with Watch(rules, buf_size_preset=7) as filtered, Watch(rules, buf_size_preset=7, prefilter=False) as whole:
         child = subprocess.Popen([sys.executable, "-c", WORKLOAD, tmp_path])
         child.wait()
-        own = Path("/etc/falcolib-none/end")
+        own = Path(f"/etc/falcolib-none/{os.getpid()}")
         with pytest.raises(OSError, match="directory"):
             os.open(own, os.O_WRONLY | os.O_TRUNC)
         for watch in (filtered, whole):
