@@ -68,7 +68,7 @@ def fuzz(program: pathlib.Path, seeds: Mapping[str, bytes], *, longest: int, sec
         where.mkdir(exist_ok=True)
     for name, data in seeds.items():
         (folder / name).write_bytes(data)
-    options = [f"-max_total_time={os.environ.get('FUZZ_SECONDS', seconds)}", f"-max_len={longest}", "-timeout=20", "-rss_limit_mb=1024",
+    options = [f"-max_total_time={os.environ.get('FUZZ_SECONDS', seconds)}", f"-max_len={longest}", "-timeout=100", "-rss_limit_mb=1024",
                f"-artifact_prefix={corpus}/"]
     if dictionary:
         options.append(f"-dict={CSRC / dictionary}")

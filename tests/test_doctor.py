@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from falcolib.doctor import PORT, Check, Report, examine
+from live import PATIENCE
 
 NAMES = ["kernel", "BTF", "capabilities", "seccomp", "lockdown", "tracefs", "unprivileged BPF", "loader", "locked memory", "ring buffers",
          "PID namespace", "host mounts", "/proc", "container runtimes", "port"]  # fmt: skip
@@ -24,7 +25,7 @@ DOCTOR = [sys.executable, "-m", "falcolib", "doctor"]
 def doctor(*before: str, env: dict[str, str] | None = None, script: str | None = None) -> tuple[int, dict[str, Any]]:
     """Exit status and checks by name of ``falcolib doctor --json``, run by a command, or by a shell script after what it does first."""
     command = [*before, *(["sh", "-ec", f'{script}\nexec "$@"', "sh"] if script else []), *DOCTOR, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=PATIENCE)
     assert done.returncode in (0, 1), done.stderr
     told = json.loads(done.stdout)
     assert told["live"] == (done.returncode == 0)
@@ -48,7 +49,7 @@ def test_every_check_is_made_and_the_status_says_whether_live_capture_works() ->
 
 
 def test_the_text_tells_why_and_how_below_what_is_missing() -> None:
-    done = subprocess.run(DOCTOR, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(DOCTOR, capture_output=True, text=True, timeout=PATIENCE)
     _, checks = doctor()
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines if line[0] != " "][:-1] == [c["status"] for c in checks.values()]
@@ -59,7 +60,7 @@ def test_the_text_tells_why_and_how_below_what_is_missing() -> None:
 
 def test_nothing_is_loaded() -> None:
     need("strace")
-    done = subprocess.run(["strace", "-f", "-e", "trace=bpf,perf_event_open", *DOCTOR], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["strace", "-f", "-e", "trace=bpf,perf_event_open", *DOCTOR], capture_output=True, text=True, timeout=PATIENCE)
     assert "bpf(" not in done.stderr
     assert "perf_event_open(" not in done.stderr
 

@@ -222,7 +222,7 @@ def test_an_address_of_ipv6_without_brackets_is_told_of() -> None:
 
 
 def command(*args: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "falcolib", "k8s-config", *args], text=True, capture_output=True, timeout=60)
+    return subprocess.run([sys.executable, "-m", "falcolib", "k8s-config", *args], text=True, capture_output=True, timeout=300)
 
 
 def test_files_are_written_and_the_token_is_for_the_owner_only(tmp_path: pathlib.Path) -> None:

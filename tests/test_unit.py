@@ -39,7 +39,7 @@ def setting(name: str) -> str:
 def test_systemd_takes_it(tmp_path: Path) -> None:
     unit = tmp_path / "falcolib.service"
     unit.write_text(UNIT.read_text().replace("/usr/bin/falcolib", sys.executable))
-    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=PATIENCE)
     complaints = [line for line in done.stderr.splitlines() if "falcolib.service" in line]
     assert not complaints
 
@@ -48,7 +48,7 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
 def test_little_is_exposed() -> None:
     """systemd rates what a service could do, from 0 (nothing) to 10."""
     done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--threshold=30", str(UNIT)], capture_output=True, text=True,
-                          timeout=60)
+                          timeout=PATIENCE)
     assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
@@ -58,7 +58,7 @@ def test_the_command_is_one(tmp_path: Path) -> None:
     (tmp_path / "rules.yaml").write_text(RULES)
     (tmp_path / "falco.yaml").write_text(f"rules_files: [{tmp_path}/rules.yaml]\n")
     arguments = [word.replace("/etc/falco/falco.yaml", f"{tmp_path}/falco.yaml") for word in words[1:]]
-    subprocess.run([sys.executable, "-m", "falcolib", *arguments, "--dry-run"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "falcolib", *arguments, "--dry-run"], check=True, timeout=PATIENCE)
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (Debian: util-linux)")
@@ -85,7 +85,7 @@ class TestPrivileges:
                     if self._found(run):
                         break
                 run.terminate()
-                out, told = run.communicate(timeout=60)
+                out, told = run.communicate(timeout=PATIENCE)
             finally:
                 run.kill()
         assert run.returncode == 0, told
