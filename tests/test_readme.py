@@ -29,7 +29,7 @@ def test_the_examples_run_and_print_what_the_readme_says(monkeypatch: pytest.Mon
     example = doctest.DocTestParser().get_doctest(README.read_text().replace("```", "\n"), {}, "README.md", str(README), 0)
     assert len(example.examples) >= 3
     report: list[str] = []
-    doctest.DocTestRunner(AnyTime()).run(example, out=report.append)
+    doctest.DocTestRunner(AnyTime(), verbose=False).run(example, out=report.append)
     assert not report, "".join(report)
 
 
