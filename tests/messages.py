@@ -15,9 +15,11 @@ from falcolib.outputs import Channel, Message, Output, Outputs
 FORMAT = AlertFormat(hostname="host")
 #: 2026-11-24 12:00:00 UTC, ns.
 NOON = 1_795_521_600 * 10**9
+#: Seconds that a test waits for what must come: the machine may be slow, and busy with other work.
+PATIENCE = 120.0
 
 
-def patient(channels: Iterable[Channel | Output], *, drain: float = 120.0, **options: float) -> Outputs:
+def patient(channels: Iterable[Channel | Output], *, drain: float = PATIENCE, **options: float) -> Outputs:
     """Outputs whose end waits long, as the machine may be loaded."""
     return Outputs(channels, drain=drain, **options)
 
@@ -31,11 +33,11 @@ def message(number: int = 0, *, priority: Priority = Priority.WARNING, tags: Seq
     return made
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Waits for a condition."""
-    end = time.monotonic() + seconds
+def until(condition: Callable[[], object], told: Callable[[], object] = lambda: "it didn't come true") -> None:
+    """Waits for a condition. told: what is said if it doesn't come true."""
+    end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, "it didn't come true"
+        assert time.monotonic() < end, told()
         time.sleep(0.005)
 
 
@@ -46,7 +48,8 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 
 class Kept(Output):
-    """An output that keeps what it is sent. before: called with the messages first; may raise. Blocks while `gate` is not set."""
+    """An output that keeps what it is sent. before: called with the messages first; may raise. Blocks while `gate` is not set; `sends` is
+    how many send() have begun."""
 
     def __init__(self, name: str = "kept", batch: int = 1, before: Callable[[Sequence[Message]], None] | None = None) -> None:
         self.name, self.batch = name, batch
@@ -54,11 +57,12 @@ class Kept(Output):
         self.sizes: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.reopened = self.closed = 0
+        self.sends = self.reopened = self.closed = 0
         self.aborted = False
         self._before = before
 
     def send(self, messages: Sequence[Message]) -> None:
+        self.sends += 1
         self.gate.wait()
         if self._before:
             self._before(messages)

@@ -4,13 +4,14 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from falcolib import Capture, Engine, Priority, RuleSet
 from falcolib.outputs import Channel, Counts, Gone, MemoryQueue, Message, Retry, StdoutOutput, Undelivered
-from messages import Kept, message, patient, until
+from messages import PATIENCE, Kept, message, patient, until
 
 pytestmark = pytest.mark.daemon
 
@@ -141,7 +142,7 @@ def test_a_replay_waits_for_room_instead_of_dropping():
     thread.start()
     until(lambda: outputs.counts()["slow"].emitted == 11)
     output.gate.set()
-    thread.join(30)
+    thread.join()
     assert outputs.drain(120) == 0
     assert outputs.counts()["slow"] == Counts(emitted=500, delivered=500)
 
@@ -154,7 +155,7 @@ def test_waiting_for_room_can_be_ended():
     thread.start()
     until(lambda: outputs.counts()["hangs"].emitted == 3)
     outputs.stop_waiting()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     outputs.drain(0)
     assert outputs.counts()["hangs"].emitted == 5
@@ -212,8 +213,7 @@ def test_of_a_batch_only_what_failed_is_tried_again():
     output.gate.clear()
     with patient([Channel(output, retry=QUICK)]) as outputs:
         outputs.emit(message(0))
-        until(lambda: outputs.counts()["kept"].queued == 1)
-        output.gate.wait(0.05)                  # the first is under way, alone
+        until(lambda: output.sends)             # the first is under way, alone
         for n in range(1, 5):
             outputs.emit(message(n))
         output.gate.set()
@@ -285,6 +285,7 @@ def test_draining_has_a_limit_and_what_is_left_is_told(caplog):
     outputs = patient([output, Kept("works")])
     for n in range(10):
         outputs.emit(message(n))
+    until(lambda: outputs.counts()["works"].delivered == 10)
     assert outputs.drain(0.05) >= 9
     assert output.aborted
     counts = outputs.counts()
@@ -301,6 +302,20 @@ def test_draining_tries_at_once_what_waits_to_be_tried_again():
     until(lambda: outputs.counts()["kept"].failed == 1)
     assert outputs.drain(120) == 0
     assert outputs.counts()["kept"].delivered == 1
+
+
+def test_draining_that_begins_while_a_send_fails_is_no_pause_either():
+    def before(messages: Sequence[Message]) -> None:
+        if output.sends == 1:
+            for channel in outputs:
+                channel.begin_drain(time.monotonic() + PATIENCE)
+            raise Undelivered("refused")
+
+    output = Kept(before=before)
+    outputs = patient([Channel(output, retry=Retry(first=1000, most=1000))])
+    outputs.emit(message())
+    until(lambda: outputs.counts()["kept"].delivered == 1)
+    assert outputs.drain() == 0
 
 
 def test_what_comes_after_the_end_is_dropped_and_counted():

@@ -212,6 +212,7 @@ class Channel:
             if self._reopen:
                 self._reopen_now()
             attempts += 1
+            draining = self._deadline is not None       # before: draining may begin while it is under way
             failure = self._send(left)
             if failure is None:
                 break
@@ -226,7 +227,7 @@ class Channel:
             delay = self._retry.delay(self._failures) if failure.after is None else min(failure.after, MOST_AFTER)
             if attempts == self._failures == 1:
                 _log.warning("%s: %s; tried again in %.1f s", self.name, failure, delay)
-            if not self._pause(delay):
+            if not self._pause(delay, draining):
                 return False
             with self._lock:
                 self._retried += 1
@@ -274,10 +275,10 @@ class Channel:
             else:
                 self._dropped += count
 
-    def _pause(self, seconds: float) -> bool:
-        """Waits before the next attempt: less, if the end or a reopening comes. False if the time is over."""
+    def _pause(self, seconds: float, draining: bool) -> bool:
+        """Waits before the next attempt: less, if the end or a reopening comes. False if the time is over. draining: whether the last
+        attempt was one of the end."""
         until = time.monotonic() + seconds
-        draining = self._deadline is not None
         with self._lock:
             while not self._closed and not self._reopen:
                 if self._deadline is not None and not draining:
