@@ -18,18 +18,12 @@ from falcolib.config.files import now
 from falcolib.daemon.reload import Reloader
 from falcolib.daemon.watch import FileWatch
 from live import WHY_NOT, Watch
+from messages import PATIENCE, until
 
 #: Makes a program as large as those that people run: what it finds never happens.
 FILLER = "".join(f"- rule: never {n}\n  desc: d\n"
                  f"  condition: evt.type in (open, openat, execve) and proc.name = never{n} and fd.name startswith /never/{n}\n"
                  "  output: never %proc.cmdline %fd.name\n  priority: INFO\n" for n in range(100))
-
-
-def until(holds: Callable[[], object], told: Callable[[], object] = lambda: "") -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end, told()
-        time.sleep(0.01)
 
 
 class Watched:
@@ -138,16 +132,17 @@ class TestFileWatch:
 
 
 class Rules:
-    """A Reloader of a rule file, as the daemon has one; counts what comes of it."""
+    """A Reloader of a rule file, as the daemon has one; counts what comes of it. start: it does what it is asked for, at once."""
 
-    def __init__(self, file: pathlib.Path, engine: falcolib.Engine, *, watch: bool = False) -> None:
+    def __init__(self, file: pathlib.Path, engine: falcolib.Engine, *, watch: bool = False, start: bool = True) -> None:
         self.engine = engine
         self.applied = 0
         self.failures: list[str] = []
         self.reloader: Reloader[falcolib.RuleSet] = Reloader(
             falcolib.RuleSet.load(file), lambda: falcolib.RuleSet.load(file), self._apply, lambda e: self.failures.append(str(e)),
             (lambda _: [str(file)]) if watch else None)
-        self.reloader.start()
+        if start:
+            self.reloader.start()
 
     def _apply(self, new: falcolib.RuleSet, old: falcolib.RuleSet) -> None:
         self.engine.replace(new)
@@ -203,11 +198,12 @@ class TestReloader:
 
     def test_it_is_asked_to(self, file: pathlib.Path) -> None:
         engine = falcolib.Engine(falcolib.RuleSet.load(file))
-        rules = Rules(file, engine)
+        rules = Rules(file, engine, start=False)
         before = rules.reloader.time
         file.write_text(RULE.format(name="two"))
         for _ in range(5):
             rules.reloader.request()            # at once: one reload
+        rules.reloader.start()
         until(lambda: rules.applied)
         rules.reloader.stop()
         assert (self.messages(engine), rules.applied) == (["two sh"], 1)
@@ -248,7 +244,7 @@ class TestReloader:
         rules.reloader._failed = fail                   # type: ignore[method-assign,assignment]
         file.write_text("- nothing\n")
         rules.reloader.request()
-        assert told.wait(60)
+        assert told.wait(PATIENCE)
         file.write_text(RULE.format(name="two"))
         rules.reloader.request()
         until(lambda: rules.applied)
@@ -308,7 +304,7 @@ class TestUnderLoad:
                 assert not reloads.reloader.reload()
                 (tmp_path / "enough").touch()
                 opened = int(child.stdout.readline())
-            watch.until(lambda: len(watch.alerts) >= opened + opened // 1000)
+            watch.until(lambda: len(watch.alerts) >= opened + opened // 1000, 300)
         assert reloads.applied == 8
         assert watch.engine.stats().lost == 0
         assert [alert.message.split()[1] for alert in watch.of("Opened")] == [f"{tmp_path}/n{n}" for n in range(opened)]
@@ -325,4 +321,5 @@ def test_reloads_and_the_end_of_the_program_do_not_wait_for_each_other(tmp_path:
         thread.start()
     rules.reloader.stop()
     for thread in asking:
-        thread.join(60)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
