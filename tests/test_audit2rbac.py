@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -26,10 +25,11 @@ from hypothesis import strategies as st
 
 from conftest import CONFORMANCE, ROOT
 from falcolib import AuditFile, AuditWebhook
-from falcolib.cli.audit2rbac import audit2rbac_command
+from falcolib.cli.audit2rbac import _Ending, audit2rbac_command
 from falcolib.kubernetes import audit2rbac, auditlog, calls, gosort, goyaml
 from falcolib.kubernetes.calls import Call, Calls
 from falcolib.kubernetes.roles import needed_roles
+from messages import PATIENCE
 
 GOLDEN = ROOT / "tests" / "golden"
 DATA = CONFORMANCE / "kubernetes" / "audit2rbac"
@@ -52,7 +52,8 @@ def resources(data: bytes, **options: Any) -> tuple[list[str], list[str]]:
 
 
 def command(*args: str, stdin: bytes = b"", cwd: pathlib.Path | None = None) -> "subprocess.CompletedProcess[str]":
-    done = subprocess.run([sys.executable, "-m", "falcolib", "audit2rbac", *args], input=stdin, capture_output=True, cwd=cwd, timeout=60)
+    done = subprocess.run([sys.executable, "-m", "falcolib", "audit2rbac", *args], input=stdin, capture_output=True, cwd=cwd,
+                          timeout=PATIENCE)
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
@@ -395,7 +396,7 @@ def test_urls(server: str) -> None:
 def post(url: str, body: bytes, token: str = "") -> int:
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=PATIENCE) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as e:
         return e.code
@@ -406,8 +407,10 @@ def test_a_webhook_is_a_source_until_it_is_closed() -> None:
 
     def client() -> None:
         url = f"http://127.0.0.1:{webhook.port}/k8s_audit?timeout=30s"
-        assert [post(url, lines(v)) for v in (EVENT_LIST, b"{bad", b"not json", ONE)] == [200] * 4
-        webhook.close()
+        try:
+            assert [post(url, lines(v)) for v in (EVENT_LIST, b"{bad", b"not json", ONE)] == [200] * 4
+        finally:
+            webhook.close()
 
     sender = threading.Thread(target=client)        # the port is taken: requests wait until the server is up
     sender.start()
@@ -423,17 +426,10 @@ def test_the_command_takes_events_of_a_webhook_until_it_is_told() -> None:
         assert process.stderr is not None
         told = process.stderr.readline()
         url = told.split(" at ")[1].split(",")[0]
-        end = time.monotonic() + 60
-        while True:                     # it is told when the port is taken, and answered when the server is up
-            try:
-                assert post(url, lines(ONE)) == 401
-                break
-            except urllib.error.URLError:
-                assert time.monotonic() < end, "no server"
-                time.sleep(0.05)
+        assert post(url, lines(ONE)) == 401         # the port is taken: requests wait until the server is up
         assert post(url, lines(EVENT_LIST), "t0ken") == 200
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
     assert [document["kind"] for document in yaml.safe_load_all(out)] == ["ClusterRole", "ClusterRoleBinding"]
 
@@ -442,6 +438,12 @@ def test_the_command_ends_by_itself_after_its_time() -> None:
     done = command("--audit", "http://127.0.0.1:0", "--user", "alice", "--seconds", "0.2")
     assert done.returncode == 1
     assert "none of 0 events" in done.stderr
+
+
+def test_it_ends_also_where_it_is_told_to_before_it_has_begun() -> None:
+    source = _Ending(AuditWebhook("127.0.0.1", 0))
+    source.close()
+    assert list(source.chunks()) == []
 
 
 @pytest.mark.parametrize("args", [["--audit", "x.log"], ["--seconds", "1", "-f", "x"], ["--audit", "ftp://x"], ["--audit", "https://:0"]])

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 import click
@@ -102,7 +103,7 @@ def audit2rbac_command(
         raise click.UsageError("--seconds is how long --audit goes on")
     click.get_current_context().with_resource(logging_to(load(None)))
     try:
-        source = None if live is None else audit_source(live, tls_cert, tls_key, tls_client_ca)
+        source = None if live is None else _Ending(audit_source(live, tls_cert, tls_key, tls_client_ca))
     except ChoiceError as e:
         raise click.UsageError(str(e)) from None
     progress = _Progress(source, seconds)
@@ -130,6 +131,26 @@ def audit2rbac_command(
     if result.failures:
         log(f"Error: {result.failures} of what was read couldn't be used; the roles may lack what it held")
         raise click.exceptions.Exit(1)
+
+
+class _Ending(Source):
+    """A source that ends also where it is told to before it has begun: by a signal, or as the time is over."""
+
+    name = "k8s_audit"
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._over = False
+
+    def chunks(self) -> Iterator[bytes | memoryview]:
+        chunks = self._source.chunks()
+        if self._over:                  # which a source that begins has forgotten
+            self._source.close()
+        return chunks
+
+    def close(self) -> None:
+        self._over = True
+        self._source.close()
 
 
 class _Progress:
