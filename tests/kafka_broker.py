@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 brokers, partitions, delay = sys.argv[1:]
 holder = Producer({"test.mock.num.brokers": int(brokers), "topic.metadata.refresh.interval.ms": -1, "test.mock.broker.rtt": int(delay)})
-listed = holder.list_topics(timeout=20)
+listed = holder.list_topics(timeout=120)
 print(",".join(f"{broker.host}:{broker.port}" for broker in listed.brokers.values()), flush=True)
 while True:
     holder.poll(1)

@@ -19,7 +19,7 @@ NOON = 1_795_521_600 * 10**9
 PATIENCE = 120.0
 
 
-def patient(channels: Iterable[Channel | Output], *, drain: float = PATIENCE, **options: float) -> Outputs:
+def patient(channels: Iterable[Channel | Output], *, drain: float = 2 * PATIENCE, **options: float) -> Outputs:
     """Outputs whose end waits long, as the machine may be loaded."""
     return Outputs(channels, drain=drain, **options)
 

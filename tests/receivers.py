@@ -29,6 +29,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 MODES = ("ok", "slow", "refuse", "reset", "hang", "status", "half", "trickle")
+_reserved: list[socket.socket] = []
+
+
+def reserved_port() -> int:
+    """A port of 127.0.0.1 for a server that must be told its number. Nobody else is given it, to the end of the tests: it stays bound. It
+    isn't listened on, so that a server may have it; it must set SO_REUSEADDR, as servers do.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    _reserved.append(holder)
+    port: int = holder.getsockname()[1]
+    return port
 
 
 class Request(NamedTuple):
@@ -66,6 +79,11 @@ class Receiver:
         self.host, self.port = self._holder.getsockname()
 
     @property
+    def open(self) -> int:
+        """How many connections are."""
+        return len(self._open)
+
+    @property
     def mode(self) -> str:
         return self._mode
 
@@ -98,11 +116,14 @@ class Receiver:
             _cut(s)
 
     def note(self, connection: socket.socket) -> int:
-        """Counts a connection, that cut() is to reset."""
+        """Counts a connection, that cut() is to reset: at once, if it came just before nobody listened any more."""
         with self._lock:
             self._open.add(connection)
             self.connections += 1
-            return self.connections
+            number, late = self.connections, self._mode == "refuse"
+        if late:
+            _cut(connection)
+        return number
 
     def forget(self, connection: socket.socket) -> None:
         with self._lock:

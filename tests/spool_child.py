@@ -12,7 +12,7 @@ from messages import message
 if __name__ == "__main__":
     folder, url, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     channel = Channel(HttpOutput(url, json=True), queue=Spool(folder, "http"), retry=Retry(attempts=0, first=0.01, most=0.1))
-    with Outputs([channel], drain=60) as outputs:
+    with Outputs([channel], drain=240) as outputs:
         for n in range(first, last):
             outputs.emit(message(n))
             print(n, flush=True)

@@ -188,13 +188,13 @@ def test_live(tmp_path: pathlib.Path) -> None:
     it goes by when things happened: a slow machine may take longer than the capture does."""
     program = ("import os, sys, time\nheld = os.open(sys.argv[1] + '/held', os.O_RDONLY | os.O_CREAT)\nprint(flush=True)\n"
                "sys.stdin.readline()\nos.mkdir(sys.argv[1] + '/earlier')\nprint(flush=True)\nsys.stdin.readline()\nos.pread(held, 1, 0)\n"
-               "print(flush=True)\nsys.stdin.readline()\nos.rmdir(sys.argv[1] + '/earlier')\nprint(flush=True)\nsys.stdin.readline()\n")
+               "os.rmdir(sys.argv[1] + '/earlier')\nprint(flush=True)\nsys.stdin.readline()\n")
     text = (f"- {{rule: Read, desc: d, condition: 'evt.type = pread and fd.name = {tmp_path}/held', output: '{OUTPUT}', priority: INFO, "
             "capture: true, capture_duration: 1500}\n")
     earlier = "".join(f"- {{rule: {name}, desc: d, condition: 'evt.type in ({types}) and fs.path.name = {tmp_path}/earlier', output: x, "
                       "priority: INFO}\n" for name, types in (("Made", "mkdir, mkdirat"), ("Gone", "rmdir, unlinkat")))
     watch = Watch(falcolib.RuleSet.parse(text + earlier, name="rules.yaml"))
-    captures = Captures(CaptureGroup(path_prefix=str(tmp_path / "cap"), before=2000 * MS), lambda *_: None)
+    captures = Captures(CaptureGroup(path_prefix=str(tmp_path / "cap"), before=60_000 * MS), lambda *_: None)
     watch.engine.captures = captures
     with watch, subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                  text=True) as child:
@@ -211,7 +211,6 @@ def test_live(tmp_path: pathlib.Path) -> None:
         time.sleep(1)                       # the time between is what is tested
         step()
         alert = watch.first("Read")
-        step()
         watch.first("Gone")
         watch.until(lambda: time.time_ns() > alert.time + 3000 * MS)
         step()

@@ -8,7 +8,6 @@ import logging
 import pathlib
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,8 @@ import falcolib
 from falcolib.alert import Priority
 from falcolib.config.engine import SyscallEventDrops, SyscallEventTimeouts
 from falcolib.daemon.drops import Losses, Silence, watching
-from live import FLOOD, PATIENCE, WHY_NOT, Watch, in_child
+from live import FLOOD, WHY_NOT, Watch, in_child
+from messages import PATIENCE, until
 
 S = 10**9
 
@@ -106,8 +106,14 @@ def test_ignore(actions: tuple[str, ...]) -> None:
     heard = Heard()
     watch = losses(heard, actions=actions)
     assert not watch.wanted
-    with watching(watch, Silence(SyscallEventTimeouts(), heard.emit), lambda: counters(1000, 500), lambda: 0, period=0.01):
-        time.sleep(0.05)
+    looks: list[int] = []
+
+    def counted() -> dict[str, int]:
+        looks.append(1)
+        return counters(1000, 500)
+
+    with watching(watch, Silence(SyscallEventTimeouts(), heard.emit), counted, lambda: 0, period=0.01):
+        until(lambda: len(looks) >= 3)
     assert not heard.alerts
     assert not heard.stopped
 
@@ -131,10 +137,7 @@ def test_an_output_that_fails_does_not_end_the_looking() -> None:
 
     watch = Losses(SyscallEventDrops(actions=("alert",), simulate_drops=True, rate=1000.0, max_burst=1000.0), emit, lambda: None)
     with watching(watch, Silence(SyscallEventTimeouts(), emit), lambda: counters(1, 0), lambda: 0, period=0.01):
-        end = time.monotonic() + PATIENCE
-        while len(calls) < 3:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        until(lambda: len(calls) >= 3)
 
 
 class TestSilence:
@@ -170,6 +173,14 @@ RULES = "- rule: none\n  desc: d\n  condition: evt.type in (openat, close) and p
 @pytest.mark.live
 @pytest.mark.skipif(WHY_NOT is not None, reason=f"no live capture here: {WHY_NOT}")
 class TestLive:
+    @staticmethod
+    def adds_up(now: Mapping[str, int]) -> bool:
+        """Whether numbers are of one moment: they are read one after the other, while the machine goes on."""
+        def of_cpus(kind: str) -> int:
+            return sum(value for name, value in now.items() if name.startswith(f"{kind}_cpu_"))
+
+        return of_cpus("n_evts") == now["n_evts"] and of_cpus("n_drops") == now["n_drops"] == now["n_drops_buffer_total"]
+
     def test_the_counters_of_the_kernel_side(self) -> None:
         """Of programs, too, while the kernel counts how long they run."""
         switch = pathlib.Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -178,11 +189,12 @@ class TestLive:
             before = watch.live.counters()
             in_child(FLOOD, 500)
             watch.until(lambda: watch.live.counters()["n_evts"] >= before["n_evts"] + 1000)
+            watch.until(lambda: self.adds_up(watch.live.counters()))
             now = watch.live.counters()
             try:
                 switch.write_text("1")
-                watch.until(lambda: watch.live.counters().get("fl_sys_exit.run_cnt"))
-                times = watch.live.counters()
+                times: dict[str, int] = {}
+                watch.until(lambda: times.update(watch.live.counters()) or times.get("fl_sys_exit.run_cnt"))
             finally:
                 switch.write_text(counts)
         assert 0 < times["fl_sys_exit.avg_time_ns"] <= times["fl_sys_exit.run_time_ns"]
@@ -198,17 +210,16 @@ class TestLive:
         seen: list[dict[str, int]] = []
 
         def ready() -> None:            # in the thread of the run, which reads nothing meanwhile
-            in_child(FLOOD, 40_000)
-            seen.append(live.counters())
+            in_child(FLOOD, 20_000)
+            until(lambda: seen.append(live.counters()) or self.adds_up(seen[-1]))
             engine.stop()
 
         live._on_ready = ready
         list(engine.run(live))
-        now = seen[0]
-        assert now["n_drops"] == now["n_drops_buffer_total"] > 0
+        now = seen[-1]
+        assert now["n_drops"] > 0
         assert now["n_drops_buffer_open_exit"] > 0
         assert now["n_drops_buffer_close_exit"] > 0
-        assert sum(value for name, value in now.items() if name.startswith("n_drops_cpu_")) == now["n_drops"]
 
     def test_metrics_and_actions_of_a_run(self, tmp_path: pathlib.Path) -> None:
         """The command: each second counts as one with losses, and ends the run with an error; metrics have the kernel side's numbers."""

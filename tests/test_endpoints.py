@@ -25,6 +25,7 @@ from falcolib.daemon.prometheus import for_prometheus
 from falcolib.metrics import Metrics
 from falcolib.outputs import Counts
 from falcolib.web import Security, WebServer
+from messages import PATIENCE
 
 pytestmark = pytest.mark.daemon
 
@@ -53,8 +54,8 @@ def serving(settings: Webserver = LOCAL, metrics: Metrics | None = None, **optio
 
 def ask(server: WebServer, path: str, method: str = "GET", context: ssl.SSLContext | None = None) -> tuple[int, str, bytes]:
     where = "127.0.0.1", server.port
-    connection = (http.client.HTTPSConnection(*where, context=context, timeout=30) if context
-                  else http.client.HTTPConnection(*where, timeout=30))
+    connection = (http.client.HTTPSConnection(*where, context=context, timeout=PATIENCE) if context
+                  else http.client.HTTPConnection(*where, timeout=PATIENCE))
     with contextlib.closing(connection):
         connection.request(method, path)
         answer = connection.getresponse()
@@ -109,10 +110,10 @@ class TestHealth:
         ):
             server = web_server(msgspec.structs.replace(LOCAL, listen_address=address))
             try:
-                socket.create_connection((reached, server.port), timeout=30).close()
+                socket.create_connection((reached, server.port), timeout=PATIENCE).close()
                 if refused:
                     with pytest.raises(OSError, match=r"refused|unreachable|assign|supported"):
-                        socket.create_connection((refused, server.port), timeout=30)
+                        socket.create_connection((refused, server.port), timeout=PATIENCE)
             finally:
                 server.close()
 

@@ -210,7 +210,7 @@ class TestCaptures:
         alerts.close()                                  # type: ignore[attr-defined]
         for thread in threading.enumerate():
             if thread.name == "falcolib-capture":
-                thread.join(60)
+                thread.join(120)
                 assert not thread.is_alive()
 
     def test_a_run_left_amid_in_a_circle_of_garbage_is_ended_before_its_engine_is_freed(self, rules: RuleSet, attack1: Path) -> None:

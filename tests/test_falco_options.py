@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from falcolib.cli.run import run_command
+from messages import PATIENCE, until
 
 pytestmark = pytest.mark.daemon
 
@@ -46,7 +47,7 @@ def config(tmp_path: Path) -> Path:
     (tmp_path / "rules.yaml").write_text(RULES)
     path = tmp_path / "falco.yaml"
     path.write_text(f"rules_files: [{tmp_path}/rules.yaml]\nstdout_output: {{enabled: true}}\nlog_stderr: true\nlog_syslog: false\n"
-                    "webserver: {enabled: false}\n")
+                    "webserver: {enabled: false}\noutputs_queue: {drain_timeout: 2m}\n")
     return path
 
 
@@ -177,17 +178,15 @@ def test_a_run_ends_after_some_seconds_and_has_a_pid_file(config: Path, tmp_path
     pid_file = tmp_path / "pid"
     arguments = [sys.executable, "-m", "falcolib", "run", "-c", config, "--audit", f"file://{log}", "--disable-source", "syscall"]
     begun = time.monotonic()
-    subprocess.run([*map(str, arguments), "-M", "1"], check=True, capture_output=True, timeout=300)
+    subprocess.run([*map(str, arguments), "-M", "1"], check=True, capture_output=True, timeout=PATIENCE)
     assert time.monotonic() - begun >= 1
     with subprocess.Popen([*map(str, arguments), "-P", str(pid_file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
-            until = time.monotonic() + 300
-            while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: pid_file.exists() and pid_file.read_text())
             assert int(pid_file.read_text()) == process.pid
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=300)
+            process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
     assert not pid_file.exists()
 

@@ -127,7 +127,8 @@ def test_group_by(by, alike):
     channel = notify.channel(kept, group(group_window=3600 * S, group_by=by, minimum_priority=Priority.WARNING))
     for n in range(5):
         channel.emit(message(n))
-    assert channel.counts().queued + channel.counts().delivered == 5
+    counts = channel.counts()
+    assert counts.queued + counts.delivered == 5
     channel.begin_drain(0)
     assert channel.counts().grouped == (3 if alike else 0)
     channel.end_drain()

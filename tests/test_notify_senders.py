@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from falcolib.outputs import Outputs, Retry, Undelivered, notify
+from falcolib.outputs import Retry, Undelivered, notify
 from falcolib.outputs.notify.slack import escape
-from messages import Kept, message, until
+from messages import Kept, message, patient, until
 from notifying import LEAST, least, settings
 from receivers import HttpReceiver
 
@@ -54,7 +54,7 @@ def took_all(request):
 def test_requests(receiver, key):
     receiver.answer = took_all
     path, headers, more = PLACES[key]
-    with Outputs([least(key, receiver.url, **more)]) as outputs:
+    with patient([least(key, receiver.url, **more)]) as outputs:
         for n in range(3):
             outputs.emit(message(n))
     assert outputs.counts()[key.removesuffix("_output")].delivered == 3
@@ -77,14 +77,14 @@ def test_a_webhook_has_another_method(receiver):
 def test_slack_is_asked_again_when_it_says_so(receiver):
     """429 with Retry-After, as Slack limits webhooks to a message a second."""
     receiver.mode, receiver.status, receiver.retry_after = "status", 429, "1"
-    outputs = Outputs([notify.channel(least("slack_output", receiver.url), settings("slack_output"), retry=Retry(first=1000, most=1000))])
+    outputs = patient([notify.channel(least("slack_output", receiver.url), settings("slack_output"), retry=Retry(first=1000, most=1000))])
     begun = time.monotonic()
     outputs.emit(message())
     until(lambda: receiver.seen == 1)
     receiver.mode = "ok"
     until(lambda: len(receiver.requests) == 1)
     assert time.monotonic() - begun >= 0.9
-    outputs.drain(10)
+    outputs.drain()
     counts = outputs.counts()["slack"]
     assert (counts.delivered, counts.failed, counts.retried) == (1, 1, 1)
 
@@ -132,12 +132,12 @@ def test_elasticsearch_takes_some_documents_and_refuses_others(receiver):
     output = least("elasticsearch_output", receiver.url)
     channel = notify.channel(output, settings("elasticsearch_output"), retry=Retry(first=0.01, most=0.01))
     first = Kept()
-    outputs = Outputs([first, channel])
+    outputs = patient([first, channel])
     output.send = _held(output.send, gate := threading.Event())
     for n in range(6):
         outputs.emit(message(n))
     gate.set()
-    outputs.drain(20)
+    outputs.drain()
     counts = channel.counts()
     assert (counts.emitted, counts.delivered, counts.dropped, counts.queued) == (6, 5, 1, 0)
     assert max(seen.values()) <= 3
@@ -227,6 +227,7 @@ def test_a_run_sends_its_alerts(receiver, tmp_path):
 rules_files: [{tmp_path}/rules.yaml]
 json_output: true
 stdout_output: {{enabled: true}}
+outputs_queue: {{drain_timeout: 2m}}
 slack_output:
   enabled: true
   webhook_url: {receiver.url}/slack/${{TOKEN}}

@@ -4,7 +4,6 @@
 import json
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,19 +16,16 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from falcolib.outputs import Outputs, Retry, Undelivered, notify
+from falcolib.outputs import Retry, Undelivered, notify
 from falcolib.outputs.notify.base import SettingError
-from messages import Kept, message, until
+from messages import PATIENCE, Kept, message, patient, until
 from notifying import ALERT, Told, least, made
-from receivers import HttpReceiver, TcpReceiver
+from receivers import HttpReceiver, TcpReceiver, reserved_port
 
 pytestmark = [pytest.mark.daemon, pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")]
 
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+#: What an answer may take, ns.
+LONG = int(PATIENCE) * 10**9
 
 
 # ---- Alertmanager ----
@@ -51,7 +47,7 @@ def alertmanager(tmp_path, pages):
 route: {{receiver: pages, group_by: [rule], group_wait: 100ms, group_interval: 1s}}
 receivers: [{{name: pages, webhook_configs: [{{url: "{pages.url}/pages"}}]}}]
 """)
-    port = free_port()
+    port = reserved_port()
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([program, f"--config.file={tmp_path}/config.yml", f"--storage.path={tmp_path}/data",
                                     f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="], stdout=log, stderr=log)
@@ -60,11 +56,11 @@ receivers: [{{name: pages, webhook_configs: [{{url: "{pages.url}/pages"}}]}}]
         def ready():
             assert process.poll() is None, (tmp_path / "log").read_text()
             try:
-                return urllib.request.urlopen(f"{url}/-/ready", timeout=5).status == 200
+                return urllib.request.urlopen(f"{url}/-/ready", timeout=PATIENCE).status == 200
             except OSError:
                 return False
 
-        until(ready, 60)
+        until(ready)
         yield url
     finally:
         process.kill()
@@ -72,12 +68,12 @@ receivers: [{{name: pages, webhook_configs: [{{url: "{pages.url}/pages"}}]}}]
 
 
 def test_alertmanager_takes_alerts_and_tells_of_them(alertmanager, pages):
-    with Outputs([least("alertmanager_output", alertmanager, expires_after=3600 * 10**9, labels={"cluster": "a"}, batch=100)]) as outputs:
+    with patient([least("alertmanager_output", alertmanager, expires_after=3600 * 10**9, labels={"cluster": "a"}, batch=100)]) as outputs:
         for n in range(20):
             outputs.emit(message(n, rule=f"rule {n % 2} \u2028 é\n"))
         outputs.emit(Told(ALERT))
     assert outputs.counts()["alertmanager"].delivered == 21
-    alerts = json.load(urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=10))
+    alerts = json.load(urllib.request.urlopen(f"{alertmanager}/api/v2/alerts", timeout=PATIENCE))
     assert len(alerts) == 3        # labels make an alert what it is: n is an annotation
     told = {alert["labels"]["rule"]: alert for alert in alerts}
     shell = told["Shell of a server"]
@@ -89,7 +85,7 @@ def test_alertmanager_takes_alerts_and_tells_of_them(alertmanager, pages):
     assert shell["annotations"]["proc_pid"] == "4711"
     assert shell["status"]["state"] == "active"
     assert shell["startsAt"].startswith("2026-11-24T12:00:00.123")
-    until(lambda: "Shell of a server" in " ".join(request.text for request in pages.requests), 30)
+    until(lambda: "Shell of a server" in " ".join(request.text for request in pages.requests))
 
 
 def test_alertmanager_refuses_what_it_can_not_use(alertmanager):
@@ -139,7 +135,8 @@ class Mailbox:
 class Server(Controller):
     def __init__(self, mailbox, **options):
         self._options = options
-        super().__init__(mailbox, hostname="127.0.0.1", port=free_port(), ssl_context=options.pop("smtps", None))
+        super().__init__(mailbox, hostname="127.0.0.1", port=reserved_port(), ready_timeout=PATIENCE,
+                         ssl_context=options.pop("smtps", None))
 
     def factory(self):
         return SMTP(self.handler, **self._options)
@@ -154,7 +151,7 @@ class Server(Controller):
 
 def mails(port, **more):
     return made("smtp_output", **{"host": "127.0.0.1", "port": port, "security": "none", "sender": "Falco <falco@example.org>",
-                                  "recipients": ("ops@example.org", "Sécurité <sec@example.org>"), "timeout": 3 * 10**9, **more})
+                                  "recipients": ("ops@example.org", "Sécurité <sec@example.org>"), "timeout": LONG, **more})
 
 
 def test_a_mail():
@@ -266,8 +263,7 @@ def test_what_mail_servers_say():
 def test_a_mail_server_that_hangs_is_left_when_the_time_is_over():
     with TcpReceiver() as receiver:
         receiver.mode = "hang"
-        output = mails(receiver.port, timeout=60 * 10**9)
-        outputs = Outputs([output])
+        outputs = patient([mails(receiver.port)])
         outputs.emit(message())
         until(lambda: receiver.connections == 1)
         assert outputs.drain(0.2) == 1
@@ -305,11 +301,12 @@ class Brokers:
 
         consumer = Consumer({"bootstrap.servers": ",".join(self.addresses), "group.id": "test", "enable.auto.commit": False,
                              "fetch.wait.max.ms": 50})
-        partitions = consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
         found = []
         try:
-            until(lambda: found.extend(m for m in consumer.consume(1000, 0.2) if m.error() is None) or len(found) >= count, 60)
+            until(lambda: found.extend(m for m in consumer.consume(1000, 0.2) if m.error() is None) or
+                  len({m.value() for m in found}) >= count)
             found += [m for m in consumer.consume(10, 0.3) if m.error() is None]
         finally:
             consumer.close()
@@ -322,8 +319,8 @@ def kafka(brokers, **more):
 
 def test_kafka_takes_messages():
     with Brokers(brokers=3) as brokers:
-        output = kafka(brokers.addresses, key="{{ rule }}", timeout=20 * 10**9, compression="gzip", batch=100)
-        with Outputs([output], drain=60) as outputs:
+        output = kafka(brokers.addresses, key="{{ rule }}", timeout=LONG, compression="gzip", batch=100)
+        with patient([output]) as outputs:
             for n in range(1000):
                 outputs.emit(message(n, rule=f"rule {n % 7}"))
         assert outputs.counts()["kafka"].delivered == 1000
@@ -337,13 +334,13 @@ def test_kafka_takes_messages():
 
 def test_kafka_takes_a_partition():
     with Brokers() as brokers:
-        kafka(brokers.addresses, partition=2, timeout=20 * 10**9).send([message(1), message(2)])
+        kafka(brokers.addresses, partition=2, timeout=LONG).send([message(1), message(2)])
         assert [m.partition() for m in brokers.read("falco", 2)] == [2, 2]
 
 
 def test_a_message_that_kafka_can_not_take_is_given_up_and_the_others_are_delivered():
     with Brokers() as brokers:
-        output = kafka(brokers.addresses, timeout=20 * 10**9, custom_fields={})
+        output = kafka(brokers.addresses, timeout=LONG, custom_fields={})
         output._properties["message.max.bytes"] = 5000
         output._producer = None
         messages = [message(1), message(2, text="x" * 9000), message(3)]
@@ -369,20 +366,21 @@ def test_kafka_is_asked_again_when_nobody_answers(fault):
 def test_a_broker_that_stops_goes_on_and_is_killed():
     """Counters add up, nothing is lost while it goes on at last, and another output has all at once."""
     with Brokers() as brokers:
-        output = kafka(brokers.addresses, timeout=800 * 10**6, batch=100)
+        output = kafka(brokers.addresses, timeout=2 * 10**9, batch=100)
         kept = Kept(batch=100)
         slow = notify.channel(output, notify.OUTPUTS["kafka_output"][0](), retry=Retry(attempts=0, first=0.05, most=0.1))
-        outputs = Outputs([slow, kept], drain=60)
+        outputs = patient([slow, kept])
         brokers.process.send_signal(signal.SIGSTOP)
         for n in range(1000):
             outputs.emit(message(n))
         until(lambda: slow.counts().failed >= 2)
         until(lambda: len(kept.messages) == 1000)
         brokers.process.send_signal(signal.SIGCONT)
-        until(lambda: slow.counts().delivered == 1000, 60)
+        until(lambda: slow.counts().delivered == 1000)
         numbers = {json.loads(m.value())["output_fields"]["n"] for m in brokers.read("falco", 1000)}
         assert numbers == set(range(1000))
         brokers.process.kill()
+        brokers.process.wait()
         for n in range(100):
             outputs.emit(message(n))
         assert outputs.drain(1) == 100

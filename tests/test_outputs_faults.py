@@ -18,7 +18,7 @@ from collections.abc import Callable
 import pytest
 
 from falcolib.outputs import Channel, Counts, FileOutput, HttpOutput, MemoryQueue, Output, Outputs, ProgramOutput, Retry, SyslogOutput
-from messages import message, until
+from messages import PATIENCE, message, until
 from receivers import HttpReceiver, TcpReceiver
 
 pytestmark = pytest.mark.daemon
@@ -110,7 +110,7 @@ class Case:
     def add_bad_program(self, command: str, *, keep_alive: bool = True, timeout: float = 0.3) -> None:
         self.add_bad("bad_program", ProgramOutput(command, json=True, keep_alive=keep_alive, timeout=timeout))
 
-    def run(self, *, halfway=lambda: None, recover=lambda: None, seconds: float = 30.0) -> Outputs:
+    def run(self, *, halfway=lambda: None, recover=lambda: None, seconds: float = PATIENCE) -> Outputs:
         """Emits; at the middle, and at the end while the outputs still have work, something may be done to the receivers."""
         outputs = Outputs(self.channels, timeout=0.5)
         began = time.monotonic()
@@ -177,7 +177,7 @@ def test_slow(case):
     case.add_bad_http("slow")
     case.add_bad_tcp("slow")
     case.add_bad_log("slow")
-    case.add_bad_program(f"while read -r line; do echo \"$line\" >> {case.folder}/bad_program; done")
+    case.add_bad_program(f"while read -r line; do echo \"$line\" >> {case.folder}/bad_program; done", timeout=PATIENCE)
     case.add_bad("bad_each", ProgramOutput(f"cat >> {case.folder}/bad_each", json=True), room=100)
     outputs = case.run()
     case.check_healthy(outputs)
@@ -217,14 +217,18 @@ def test_reset(case):
     case.add_bad_tcp("reset")
     case.add_bad_program(f"head -c 20000 >> {case.folder}/bad_program")
 
+    def halfway() -> None:
+        until(lambda: case.bad_tcp.connections and not case.bad_tcp.open)
+
     def recover() -> None:
         case.bad_http.mode = case.bad_tcp.mode = "ok"
 
-    outputs = case.run(recover=recover)
+    outputs = case.run(halfway=halfway, recover=recover)
     case.check_healthy(outputs)
     case.check_recovered(outputs, "bad_http", lambda: numbers(case.bad_http))
-    for name in ("bad_http", "bad_tcp", "bad_program"):
+    for name in ("bad_http", "bad_program"):
         assert outputs.counts()[name].failed > 0, name
+    assert case.bad_tcp.connections > 1, "one that was reset is made anew; that is no failure, unless it comes amid a line"
 
 
 def test_hang(case):
@@ -273,11 +277,13 @@ def test_killed(case):
     case.add_bad("bad_file", FileOutput(f"{case.folder}/bad_file", json=True, keep_alive=True))
 
     def halfway() -> None:
+        pids = case.folder / "pids"
+        until(lambda: pids.exists() and pids.read_text().endswith("\n"))
         case.bad_http.kill()
         case.bad_tcp.kill()
         case.bad_log.set("refuse")
         os.rename(case.folder / "bad_file", case.folder / "bad_file.1")
-        os.killpg(int((case.folder / "pids").read_text().split()[0]), signal.SIGKILL)
+        os.killpg(int(pids.read_text().split()[0]), signal.SIGKILL)
 
     def recover() -> None:
         case.bad_http.mode = case.bad_tcp.mode = "ok"

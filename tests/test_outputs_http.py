@@ -9,7 +9,7 @@ import pytest
 
 from falcolib import Capture, Engine, Priority, RuleSet
 from falcolib.outputs import Channel, HttpOutput, OutputError, Retry
-from messages import message, patient, until
+from messages import PATIENCE, message, patient, until
 from receivers import HttpReceiver
 
 pytestmark = pytest.mark.daemon
@@ -103,7 +103,7 @@ def test_answers_are_echoed(receiver, capfd):
 def test_idle_connections_are_kept_alive(receiver, keep_alive):
     with patient([HttpOutput(receiver.url, keep_alive=keep_alive)]) as outputs:
         outputs.emit(message())
-        until(lambda: receiver.requests)
+        until(lambda: outputs.counts()["http"].delivered)       # and answered: no other timer runs
         rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()]
         ours = [row for row in rows if row[2] == f"0100007F:{receiver.port:04X}" and row[3] == "01"]
         assert {row[5].split(":")[0] for row in ours} == {"02" if keep_alive else "00"}, "timer 02 is that of keep-alive probes"
@@ -127,6 +127,7 @@ def test_an_answer_that_never_ends_is_cut_off(receiver):
     with patient([Channel(output, retry=Retry(attempts=0, first=0.001, most=0.01))], timeout=0.1) as outputs:
         outputs.emit(message())
         until(lambda: outputs.counts()["http"].failed)
+        output.limit = PATIENCE
         receiver.mode = "ok"
     assert outputs.counts()["http"].delivered == 1
 

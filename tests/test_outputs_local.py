@@ -2,10 +2,11 @@
 """Outputs on this machine: files, syslog, programs."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
-import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -16,9 +17,9 @@ import time
 import pytest
 
 from falcolib import Priority
-from falcolib.outputs import Channel, FileOutput, OutputError, ProgramOutput, Retry, SyslogOutput
+from falcolib.outputs import Channel, FileOutput, OutputError, ProgramOutput, Retry, SyslogOutput, Undelivered
 from falcolib.outputs.syslog import _ended
-from messages import message, needs, patient, until
+from messages import PATIENCE, message, needs, patient, until
 from receivers import HttpReceiver, TcpReceiver
 
 pytestmark = pytest.mark.daemon
@@ -106,21 +107,19 @@ def test_a_full_disk_tears_no_line_and_what_failed_is_tried_again(tmp_path):
 import resource, signal, sys, time
 from falcolib.outputs import *
 sys.path.insert(0, {os.path.dirname(__file__)!r})
-from falcolib.outputs.syslog import _ended
-from messages import message, needs, patient, until
+from messages import message, until
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 outputs = Outputs([Channel(FileOutput({str(file)!r}, json=True, keep_alive=True), retry=Retry(attempts=0, first=.01, most=.05))])
 for n in range(20):
     outputs.emit(message(n))
 until(lambda: outputs.counts()["file"].failed > 3)
-data = open({str(file)!r}).read()
-assert data == "" or data.endswith("\\n"), data
+until(lambda: open({str(file)!r}).read()[-1:] in ("", "\\n"))        # for an instant there is what is taken back then
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert outputs.drain(120) == 0
 assert outputs.counts()["file"].delivered == 20
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "File too large" in done.stderr
     assert [json.loads(line)["output_fields"]["n"] for line in lines(file)] == list(range(20))
@@ -161,7 +160,7 @@ class Log:
             os.unlink(self.path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
-        self.socket.settimeout(30)
+        self.socket.settimeout(PATIENCE)
 
     def stop(self) -> None:
         self.socket.close()
@@ -209,7 +208,7 @@ def test_long_lines_are_cut_at_a_character(tmp_path):
     assert 65_000 < len(line.encode()) < 66_000
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 0))
-    server.settimeout(30)
+    server.settimeout(PATIENCE)
     with patient([SyslogOutput(f"udp://127.0.0.1:{server.getsockname()[1]}")]) as outputs:
         outputs.emit(message(text="ü" * 100_000))
         assert server.recv(1 << 20).decode().endswith("ü...")
@@ -306,19 +305,23 @@ def test_the_pipeline_of_a_well_known_talk_works_as_written():
 
 
 def test_a_program_that_hangs_is_killed_with_what_it_started(tmp_path):
-    command = f"sleep 1000 & echo $! > {tmp_path}/pid; exec sleep 1000"
+    pid = tmp_path / "pid"
+    command = f"sleep 1000 & echo $! > {pid}; exec sleep 1000"
     with patient([ProgramOutput(command, timeout=0.5)]) as outputs:
-        outputs.emit(message())
-        until(lambda: outputs.counts()["program"].failed)
-    assert outputs.counts()["program"].dropped == 1
-    status = pathlib.Path("/proc", (tmp_path / "pid").read_text().strip(), "status")
+        times = 0
+        while not (pid.exists() and pid.read_text()):       # a machine may be too slow for it to get as far as that
+            times += 1
+            outputs.emit(message())
+            until(lambda times=times: outputs.counts()["program"].failed == times)
+    assert outputs.counts()["program"].dropped == times
+    status = pathlib.Path("/proc", pid.read_text().strip(), "status")
     until(lambda: not status.exists() or "State:\tZ" in status.read_text())
 
 
 def test_a_kept_program_that_takes_nothing_is_killed_and_started_again(tmp_path):
     """The first doesn't read, so that its pipe fills; the second does."""
     command = f"if mkdir {tmp_path}/first; then exec sleep 1000; else exec cat >> {tmp_path}/out; fi"
-    with patient([Channel(ProgramOutput(command, keep_alive=True, timeout=0.5), retry=QUICK)]) as outputs:
+    with patient([Channel(ProgramOutput(command, keep_alive=True, timeout=3), retry=QUICK)]) as outputs:
         for n in range(2000):
             outputs.emit(message(n))
         until(lambda: outputs.counts()["program"].delivered == 2000)
@@ -332,33 +335,39 @@ def test_what_a_kept_program_has_not_read_goes_to_the_next(tmp_path):
     """Each reads one line alone, byte by byte as the shell's read does, and a part of the next."""
     command = f'read -r line; echo "$line" >> {tmp_path}/out; head -c 10 > /dev/null'
     with patient([Channel(ProgramOutput(command, keep_alive=True), retry=Retry(attempts=0, first=0.001, most=0.002))]) as outputs:
-        for n in range(1000):
-            outputs.emit(message(n))
-            if (tmp_path / "out").exists() and len(lines(tmp_path / "out")) >= 20:
-                break
-            time.sleep(0.01)
+        number = itertools.count()
+
+        def read() -> int:
+            outputs.emit(message(next(number)))
+            return len(lines(tmp_path / "out")) if (tmp_path / "out").exists() else 0
+
+        until(lambda: read() >= 20)
     got = [int(line.split("n=")[1][:-1]) for line in lines(tmp_path / "out")]
     assert got == list(range(len(got)))
     assert len(got) >= 20
+
+
+def has_ended(outputs):
+    """Whether the program that takes all alerts has, of which nobody has asked yet."""
+    (process,) = next(iter(outputs)).output._running
+    return pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_what_no_program_has_read_is_told(tmp_path, caplog):
     outputs = patient([Channel(ProgramOutput("exit 1", keep_alive=True), retry=Retry(attempts=0, first=0.001, most=0.002))])
     outputs.emit(message(1))
     until(lambda: outputs.counts()["program"].delivered)
-    process = next(iter(outputs)).output._running[0]
-    until(lambda: pathlib.Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "Z")
+    until(lambda: has_ended(outputs))
     outputs.drain(120)
     assert "the program has not read the last 1 alerts" in caplog.text
 
 
 @pytest.mark.parametrize("program", ["sleep 0.2; exit 1", "read -r line; sleep 0.2; exit 0", "sleep 1000"])
-def test_what_a_program_has_not_read_when_all_ends_is_told(program, caplog):
-    outputs = patient([Channel(ProgramOutput(program, keep_alive=True, timeout=0.5), retry=Retry(attempts=0))])
-    for n in range(3):
-        outputs.emit(message(n))
-    outputs.drain(120)
-    assert re.search(r"the program has not read the last [123] alerts", caplog.text)
+def test_what_a_program_has_not_read_when_all_ends_is_told(program):
+    output = ProgramOutput(program, keep_alive=True, timeout=0.5)
+    output.send([message(n) for n in range(3)])
+    with pytest.raises(Undelivered, match=r"the program has not read the last [23] alerts"):
+        output.close()
 
 
 def test_a_kept_program_that_ends_is_started_again(tmp_path):
@@ -366,7 +375,7 @@ def test_a_kept_program_that_ends_is_started_again(tmp_path):
         for n in range(3):
             outputs.emit(message(n))
             until(lambda n=n: (tmp_path / "out").exists() and len(lines(tmp_path / "out")) == n + 1)
-            time.sleep(0.02)            # head ends some time after it has written
+            until(lambda: has_ended(outputs))       # some time after it has written; what it is given until then waits for more
     assert len(lines(tmp_path / "out")) == 3
 
 
@@ -405,12 +414,12 @@ def test_reopening_ends_a_kept_program_and_starts_another(tmp_path):
 
 
 def test_draining_ends_a_program_that_does_not_end(tmp_path):
-    outputs = patient([ProgramOutput("cat > /dev/null; sleep 1000", keep_alive=True)])
+    outputs = patient([ProgramOutput("cat > /dev/null; sleep 1000", keep_alive=True, timeout=1000)])
     outputs.emit(message())
     until(lambda: outputs.counts()["program"].delivered)
-    began = time.monotonic()
+    (process,) = next(iter(outputs)).output._running
     outputs.drain(0.3)
-    assert time.monotonic() - began < 20
+    until(lambda: process.returncode == -signal.SIGKILL)
 
 
 def test_nothing_is_left_of_a_thread():

@@ -14,8 +14,8 @@ import urllib.request
 import pytest
 
 from audit_events import event, text
-from messages import until
-from receivers import HttpReceiver
+from messages import PATIENCE, until
+from receivers import HttpReceiver, reserved_port
 
 pytestmark = pytest.mark.daemon
 
@@ -26,8 +26,7 @@ class Running:
     """``falcolib run`` with a webhook for events, each of which is an alert, and outputs as given."""
 
     def __init__(self, folder, config: dict) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = reserved_port()
         (folder / "rules.yaml").write_text(RULE)
         (folder / "falco.yaml").write_text(json.dumps({
             "rules_files": [str(folder / "rules.yaml")], "json_output": True, "log_syslog": False, "log_stderr": True,
@@ -50,7 +49,7 @@ class Running:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/k8s-audit", text(event(auditID=str(n))),
                                          {"Content-Type": "application/json"})
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, ConnectionError):
             return False

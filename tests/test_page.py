@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +19,8 @@ import falcolib
 from falcolib.daemon.page import FILES, HEADERS, KEPT, PAGES, Page
 from falcolib.outputs import Counts
 from falcolib.web import WebServer
+from messages import PATIENCE
+from receivers import reserved_port
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright, which is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -57,7 +58,7 @@ class Serving:
     """A page over an engine whose events are given."""
 
     def __init__(self, token: str | None = None) -> None:
-        self.server = WebServer("127.0.0.1", 0)
+        self.server = WebServer("127.0.0.1", reserved_port())
         self.engine = falcolib.Engine(falcolib.RuleSet.parse(RULES, name="rules.yaml"), matching="all", hostname="web-1")
         self.page = Page(self.server, self.engine, token=token, outputs=lambda: {"http": Counts(emitted=3, delivered=1, queued=2)})
         self.server.add(self.page.routes())
@@ -69,7 +70,7 @@ class Serving:
             self.page.feed(alert)
 
     def ask(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)) as client:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)) as client:
             client.request("GET", path, headers=headers)
             answer = client.getresponse()
             return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
@@ -85,7 +86,7 @@ def serving() -> Iterator[Serving]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE * 1000)
         yield chromium
         chromium.close()
 
@@ -95,7 +96,7 @@ class Tab:
 
     def __init__(self, browser: Any, serving: Serving) -> None:
         self.tab = browser.new_page(viewport={"width": 1400, "height": 900})
-        self.tab.set_default_timeout(60_000)
+        self.tab.set_default_timeout(PATIENCE * 1000)
         self.wrong: list[str] = []
         self.tab.on("dialog", lambda dialog: (self.wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.tab.on("pageerror", lambda error: self.wrong.append(f"error {error}"))
@@ -214,7 +215,7 @@ class TestInABrowser:
         picture = opened.tab.screenshot(path=os.path.join(os.environ.get("FALCOLIB_SCREENSHOTS", str(tmp_path)), "page-detail.png"))
         assert colours(browser, picture) > 50
         opened.tab.keyboard.press("Escape")
-        assert not opened.tab.locator("#detail").is_visible()
+        opened.tab.locator("#detail").wait_for(state="hidden")
         assert opened.tab.evaluate("document.activeElement.className") == "rule"
 
     def test_every_control_has_a_name(self, serving: Serving, opened: Tab) -> None:
@@ -258,7 +259,7 @@ class TestInABrowser:
                 page.feed(alert)
             assert all(text.startswith("secret") for text in opened.rows(2))
         finally:
-            opened.wrong = [text for text in opened.wrong if "ERR_CONNECTION_REFUSED" not in text]
+            opened.wrong = [text for text in opened.wrong if "net::ERR_" not in text]
             opened.tab.close()
             again.close()
 
@@ -310,7 +311,7 @@ class TestAnswers:
     def read(self, serving: Serving, wanted: Callable[[str, Any], bool]) -> list[tuple[str, Any]]:
         """Events of the stream, up to one."""
         found: list[tuple[str, Any]] = []
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", serving.server.port, timeout=60)) as client:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", serving.server.port, timeout=PATIENCE)) as client:
             client.request("GET", "/page/alerts")
             answer = client.getresponse()
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -341,18 +342,16 @@ class TestAnswers:
     def test_pages_have_a_limit_and_end_with_the_server(self, serving: Serving) -> None:
         clients = []
         for _ in range(PAGES):
-            client = http.client.HTTPConnection("127.0.0.1", serving.server.port, timeout=60)
+            client = http.client.HTTPConnection("127.0.0.1", serving.server.port, timeout=PATIENCE)
             client.request("GET", "/page/alerts")
             answer = client.getresponse()
             answer.readline()
             clients.append((client, answer))
         assert serving.ask("/page/alerts")[0] == 503
-        began = time.monotonic()
         closing = threading.Thread(target=serving.server.close)
         closing.start()
         for client, answer in clients:
             answer.read()                       # ends
             client.close()
-        closing.join(60)
+        closing.join(PATIENCE)
         assert not closing.is_alive()
-        assert time.monotonic() - began < 60
