@@ -295,6 +295,34 @@ def test_draining_has_a_limit_and_what_is_left_is_told(caplog):
     assert "were not delivered in time, and are lost" in caplog.text
 
 
+def test_a_replay_waits_at_its_end_for_who_takes_time_until_it_is_told_not_to():
+    for told in (False, True):
+        output = Kept()
+        output.gate.clear()
+        outputs = patient([Channel(output, wait=True)])
+        for n in range(10):
+            outputs.emit(message(n))
+        left: list[int] = []
+        end = threading.Thread(target=lambda left=left, outputs=outputs: left.append(outputs.drain(0.01)))
+        end.start()
+        end.join(0.5)
+        assert left == []
+        if told:
+            outputs.stop_waiting()
+        else:
+            output.gate.set()
+        end.join(PATIENCE)
+        assert (left == [0]) is not told
+        output.gate.set()
+
+
+def test_a_replay_waits_at_its_end_for_no_output_that_fails():
+    output = Kept(before=fails(1000, Undelivered("refused")))
+    outputs = patient([Channel(output, retry=Retry(attempts=0, first=0.001, most=0.001), wait=True)])
+    outputs.emit(message())
+    assert outputs.drain(0.1) == 1
+
+
 def test_draining_tries_at_once_what_waits_to_be_tried_again():
     output = Kept(before=fails(1, Undelivered("refused")))
     outputs = patient([Channel(output, retry=Retry(first=1000, most=1000))])

@@ -118,10 +118,27 @@ def test_with_a_spool_alerts_survive_a_kill_9_and_a_stop_of_the_run(tmp_path):
 
 
 @pytest.mark.parametrize(("config", "text"), [
-    ({"file_output": {"enabled": True, "filename": "/nonexistent/x"}}, "file_output: /nonexistent/x: No such file or directory"),
-    ({"http_output": {"enabled": True, "url": "nowhere"}}, "http_output: 'nowhere' is no http:// or https:// URL"),
+    ({"file_output": {"enabled": True, "filename": "/nonexistent/x"}}, "file_output.filename: /nonexistent/x: No such file or directory"),
+    ({"http_output": {"enabled": True, "url": "nowhere"}}, "http_output.url: 'nowhere' is no http:// or https:// URL"),
 ])
 def test_outputs_that_cannot_be_used_end_the_start(tmp_path, config, text):
     run = Running(tmp_path, config)
     assert run.process.wait(60) == 1
     assert text in run.log.read_text()
+
+
+def test_a_pager_gets_every_alert_of_a_replay_however_long_it_is_at_one_page(tmp_path, attack1):
+    rule = "- {rule: Open, desc: d, condition: evt.type = openat, output: '%evt.num %fd.name', priority: INFO}\n"
+    (tmp_path / "rules.yaml").write_text(rule)
+    command = [sys.executable, "-m", "falcolib", "run", "-r", str(tmp_path / "rules.yaml"), "--capture", str(attack1),
+               "-o", "outputs_queue.drain_timeout=1ms"]
+    whole = subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout
+    assert len(whole) > 3 * 4096
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=4096) as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)             # it is done with the capture long since
+        assert first + process.stdout.read() == whole
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0

@@ -25,6 +25,8 @@ _log = logging.getLogger("falcolib.outputs")
 MOST_AFTER = 300.0
 #: Seconds that a send() that is told to end, as the time for draining is over, may take to do so.
 _ABORTING = 1.0
+#: Seconds between looks whether a delivery that is waited for is still to be.
+_LOOK = 0.1
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -67,8 +69,8 @@ class Channel:
     """Delivers messages to an output.
 
     queue: where they wait; default in memory, 65,536. minimum_priority: less urgent ones are left out; tags: where given, also those
-    that have none of them. retry: what is done about failures. wait: emit() waits for room, so that nothing is dropped for want of it:
-    for replays.
+    that have none of them. retry: what is done about failures. wait: emit() waits for room, and the end for a delivery that goes on, so
+    that nothing is dropped because its reader takes time: for replays.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class Channel:
             self._more.notify()
 
     def stop_waiting(self) -> None:
-        """From now on emit() drops what finds no room. May be called from a signal handler."""
+        """From now on emit() drops what finds no room, and draining has its limit. May be called from a signal handler."""
         self._wait = False
 
     def stuck(self, limit: float) -> None:
@@ -187,7 +189,7 @@ class Channel:
                     if self._deadline is not None or self._closed:
                         return ()
                     self._more.wait()
-                if self._closed or (self._deadline is not None and time.monotonic() >= self._deadline):
+                if self._closed or (self._deadline is not None and time.monotonic() >= self._deadline and not self._waits()):
                     return ()
                 reopen = self._reopen
                 batch = self._queue.peek(self.output.batch)
@@ -301,6 +303,8 @@ class Channel:
     def end_drain(self) -> int:
         """Waits for that, and ends. How many messages were left; those in a spool are kept, others lost."""
         self._thread.join(max(0.0, (self._deadline or 0.0) - time.monotonic()))
+        while self._waits() and self._thread.is_alive():
+            self._thread.join(_LOOK)
         if self._thread.is_alive():
             self.output.abort()
             self._thread.join(_ABORTING)
@@ -312,6 +316,10 @@ class Channel:
         elif left and not lost:
             _log.warning("%s: %d alerts were not delivered in time; they are kept, and delivered by the next run", self.name, left)
         return left
+
+    def _waits(self) -> bool:
+        """Whether draining takes as long as it takes: a replay's reader (a pager) is waited for until stop_waiting(), failures are not."""
+        return self._wait and not self._failures
 
     def _close(self) -> int:
         """Counts as dropped what waits in memory. With the lock held."""

@@ -69,7 +69,7 @@ class Outputs:
             channel.reopen()
 
     def stop_waiting(self) -> None:
-        """From now on emit() never waits for room. May be called from a signal handler."""
+        """From now on emit() never waits for room, nor draining longer than its limit. May be called from a signal handler."""
         for channel in self._channels:
             channel.stop_waiting()
 
@@ -79,7 +79,7 @@ class Outputs:
 
     def drain(self, seconds: float | None = None) -> int:
         """The end: waits until all is delivered, so many seconds at most (default: the constructor's), and closes the outputs. How many
-        messages were left; those in a spool are kept, others lost.
+        messages were left; those in a spool are kept, others lost. Channels that wait (``wait``) take as long as their deliveries go on.
         """
         deadline = time.monotonic() + (self._drain if seconds is None else seconds)
         for channel in self._channels:
