@@ -240,6 +240,21 @@ def test_events_that_only_a_stored_enter_event_needs_are_kept() -> None:
 # ---- files and limits --------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_recording_that_is_left_amid_ends_where_another_run_begins(attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    rules = RuleSet.parse("- {rule: r, desc: d, condition: evt.num > 0, output: '%evt.num', priority: INFO}\n", name="r")
+    engine, first, second = Engine(rules), tmp_path / "first.scap", tmp_path / "second.scap"
+    whole = records(Capture(attack1))
+    with contextlib.closing(engine.record(Capture(attack1), falcolib.CaptureWriter(first))) as left:
+        next(left)
+        assert [alert.message for alert in engine.run(Capture(attack1))] == [a.message for a in Engine(rules).run(Capture(attack1))]
+        for _ in engine.record(Capture(attack1), falcolib.CaptureWriter(second)):
+            left.close()                            # which ends nothing but its own
+    assert records(Capture(second)) == whole
+    begun = records(Capture(first))
+    assert 0 < len(begun) < len(whole)
+    assert begun == whole[:len(begun)]
+
+
 def test_names_that_end_in_gz_are_compressed(attack1: pathlib.Path, tmp_path: pathlib.Path) -> None:
     Capture(attack1).write(tmp_path / "a.scap.gz")
     Capture(attack1).write(tmp_path / "a.scap", compress=True)

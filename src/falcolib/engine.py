@@ -104,6 +104,7 @@ class Engine:
         self._new_core = functools.partial(Core, matching, threads, fds, static, base64=format.buffer_format_base64, purge=purge)
         self._stopping = False
         self._run_number = 0
+        self._end_recording: Callable[[bool], None] | None = None       # of the run that records; true: nothing was there to write
         self._reading: list[Source] = []
         self._since: dict[object, float] = {}       # when each core was given a piece of events
         self._alerts: defaultdict[str, int] = defaultdict(int)
@@ -250,6 +251,8 @@ class Engine:
     # ---- runs ----
 
     def _begin(self) -> int:
+        if self._end_recording:         # of a run that was left amid: this one's events are none of it
+            self._end_recording(False)
         self._run_number += 1
         return self._run_number
 
@@ -362,13 +365,9 @@ class Engine:
         run = self._begin()
         with writer.recording(self.stop) as limits:
             core.record(writer, selected=selected, **limits)
-            nothing = False
-            try:
-                yield from self._run_source(run, core, source)
-            except Exception:
-                nothing = not any(core.recorded())
-                raise
-            finally:
+
+            def end(nothing: bool) -> None:
+                self._end_recording = None
                 try:
                     if nothing:
                         writer.discard()
@@ -376,6 +375,16 @@ class Engine:
                         core.flush_record(finish=True)
                 finally:
                     writer.tell(*core.end_record())
+
+            nothing, self._end_recording = False, end
+            try:
+                yield from self._run_source(run, core, source)
+            except Exception:
+                nothing = not any(core.recorded())
+                raise
+            finally:
+                if self._end_recording is end:
+                    end(nothing)
 
     def _run_dicts(self, events: Iterable[Mapping[str, object] | Document]) -> Iterator[Alert]:
         run = self._begin()
