@@ -178,11 +178,14 @@ def test_rules_that_change_and_signals(daemon: Running) -> None:
 def test_a_file_that_is_named_and_comes_later(daemon: Running, tmp_path: pathlib.Path) -> None:
     local = tmp_path / "local.yaml"
     daemon.write(rules_files=[str(daemon.rules), str(local)])
-    until(lambda: daemon.reloads() == 1)
+    until(daemon.reloads)
     replace(local, RULE.replace("Seen", "Local").replace("exists", "= b").replace("WORD", "local") + "- {rule: Seen, enabled: false}\n")
-    until(lambda: daemon.reloads() == 2)
-    daemon.post("b")
-    until(lambda: "local b" in daemon.out.read_text())
+
+    def found() -> bool:
+        daemon.post("b")
+        return "local b" in daemon.out.read_text()
+
+    until(found)
 
 
 def test_a_mistake_keeps_what_is_in_force_and_is_an_alert(daemon: Running) -> None:
