@@ -194,7 +194,7 @@ def test_half_a_surrogate_pair_is_sent_as_json_can_tell_it():
     ("slack_output", {}, "slack_output.webhook_url: expected a value"),
     ("slack_output", {"webhook_url": "hooks.slack.com/x"}, "slack_output.webhook_url: expected http:// or https://"),
     ("slack_output", {"webhook_url": HOOK, "message_format": "{{ .Roole }}"}, r"slack_output.message_format: line 1: \.Roole"),
-    ("slack_output", {"webhook_url": HOOK, "ca_cert": "/no/such.pem"}, "slack_output: /no/such.pem: No such file"),
+    ("slack_output", {"webhook_url": HOOK, "ca_cert": "/no/such.pem"}, "slack_output.ca_cert: /no/such.pem: No such file"),
     ("webhook_output", {"url": HOOK, "template": "{{ .Output }}"}, "webhook_output.template: expected JSON with templates in its texts"),
     ("webhook_output", {"url": HOOK, "content_type": "text/plain", "batch": 2}, "webhook_output.batch: only JSON"),
     ("alertmanager_output", {"url": HOOK, "labels": {"a-b": "c"}}, "'a-b' can't be the name of a label; 'a_b' can"),
