@@ -50,11 +50,14 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 
 
 def _read(path: Path) -> Given:
-    with path.open("rb") as file:
-        data = file.read(LARGEST + 1)
+    data = bytearray()
+    # In small pieces: a signal that comes while the room for a large one is made, ahead of a wait for a pipe, would not end that wait.
+    with path.open("rb", buffering=0) as file:
+        while len(data) <= LARGEST and (piece := file.read(1 << 16)):
+            data += piece
     if len(data) > LARGEST:
         raise OSError(errno.EFBIG, f"larger than {LARGEST >> 20} MiB: this is no rule file", str(path))
-    return Given(str(path), _decoded(data))
+    return Given(str(path), _decoded(bytes(data)))
 
 
 def _decoded(data: bytes) -> str:
